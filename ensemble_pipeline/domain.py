@@ -1,0 +1,295 @@
+"""The records every room speaks of: markets, quotes, answers, forecasts and decisions. No behaviour beyond arithmetic.
+
+Prices are ``Decimal`` dollars in [0, 1], money is ``int`` micro-dollars, probabilities are ``float`` for YES,
+times are timezone-aware UTC.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+MICRO_PER_USD = 1_000_000
+
+
+class MarketStatus(StrEnum):
+    """Where a market is in its life, in the words of this package (venues map theirs onto it)."""
+
+    UNOPENED = "unopened"
+    ACTIVE = "active"
+    PAUSED = "paused"
+    CLOSED = "closed"
+    SETTLED = "settled"
+
+
+class Side(StrEnum):
+    """The outcome a contract pays on."""
+
+    YES = "yes"
+    NO = "no"
+
+    @property
+    def opposite(self) -> "Side":
+        """The other side."""
+        return Side.NO if self is Side.YES else Side.YES
+
+
+class Action(StrEnum):
+    """What a decision does."""
+
+    TRADE = "trade"
+    SKIP = "skip"
+
+
+class VolatilityRegime(StrEnum):
+    """How much the market's log-odds moved per day before the forecast was asked."""
+
+    UNKNOWN = "unknown"
+    CALM = "calm"
+    NORMAL = "normal"
+    VOLATILE = "volatile"
+
+
+class ExpiryBucket(StrEnum):
+    """Time from asking to the market's close."""
+
+    DAY = "0-24h"
+    WEEK = "1-7d"
+    MONTH = "7-30d"
+    LONG = "30d+"
+
+    @classmethod
+    def of(cls, remaining: timedelta) -> "ExpiryBucket":
+        """The bucket of a remaining time; upper ends are inclusive.
+
+        >>> ExpiryBucket.of(timedelta(days=7)).value
+        '1-7d'
+        """
+        for bucket, days in ((cls.DAY, 1), (cls.WEEK, 7), (cls.MONTH, 30)):
+            if remaining <= timedelta(days=days):
+                return bucket
+        return cls.LONG
+
+
+class RequestReason(StrEnum):
+    """Why a market is put before the models."""
+
+    NEW = "new"
+    MOVED = "moved"
+    AGED = "aged"
+
+
+class CallStatus(StrEnum):
+    """How one model call ended."""
+
+    ANSWERED = "answered"
+    UNREADABLE = "unreadable"
+    REFUSED_BY_MODEL = "refused_by_model"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+
+
+class Reason(StrEnum):
+    """The one terminal reason in which every market put before the ensemble ends, in the order of the gates."""
+
+    NOT_OPEN = "not_open"
+    EMERGENCY_MODE = "emergency_mode"
+    DAILY_BUDGET = "daily_budget"
+    COOLDOWN = "cooldown"
+    MARKET_DAY_COUNT = "market_day_count"
+    VOLUME = "volume"
+    CATEGORY = "category"
+    DECISION_BUDGET = "decision_budget"
+    NO_MEMBER = "no_member"
+    NO_ANSWER = "no_answer"
+    NO_QUOTE = "no_quote"
+    CROSSED_BOOK = "crossed_book"
+    DISAGREEMENT = "disagreement"
+    CONFIDENCE = "confidence"
+    EDGE = "edge"
+    SIZE = "size"
+    POSITION_LIMIT = "position_limit"
+    CASH_RESERVE = "cash_reserve"
+    TRADED = "traded"
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """A binary question at a venue. `market_id` is ``venue:ticker``."""
+
+    market_id: str
+    venue: str
+    ticker: str
+    event_id: str
+    series: str
+    category: str
+    question: str
+    rules: str
+    opened_at: datetime
+    closes_at: datetime
+    status: MarketStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The top of a book. ``None`` means that nobody quotes, or that the venue does not say."""
+
+    observed_at: datetime
+    yes_bid: Decimal | None
+    yes_ask: Decimal | None
+    last_price: Decimal | None
+    volume: Decimal | None
+
+    @property
+    def is_two_sided(self) -> bool:
+        """Whether both a bid and an ask stand."""
+        return self.yes_bid is not None and self.yes_ask is not None
+
+    @property
+    def is_crossed(self) -> bool:
+        """Whether the bid is at or above the ask, which no executable book shows."""
+        return self.yes_bid is not None and self.yes_ask is not None and self.yes_bid >= self.yes_ask
+
+    @property
+    def mid(self) -> float | None:
+        """The market's probability of YES: mid of a two-sided book, else the last price, else ``None``.
+
+        A mid or last price of exactly 0 or 1 is returned as it stands; clipping is the pool's business.
+        """
+        if self.yes_bid is not None and self.yes_ask is not None:
+            return float(self.yes_bid + self.yes_ask) / 2
+        return None if self.last_price is None else float(self.last_price)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A market together with its quote, as one venue row said it."""
+
+    market: Market
+    quote: Quote
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a venue says a market settled to; `outcome` is ``None`` where it was voided."""
+
+    market_id: str
+    outcome: bool | None
+    resolved_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A row that was refused on the way in, kept so that nothing is lost silently."""
+
+    source: str
+    key: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A market as it stood when the ensemble was asked about it; decisions are idempotent on it."""
+
+    snapshot_id: int
+    market: Market
+    quote: Quote
+    reason: RequestReason
+    regime: VolatilityRegime
+
+    @property
+    def expiry(self) -> ExpiryBucket:
+        """The bucket of the time left until the close."""
+        return ExpiryBucket.of(self.market.closes_at - self.quote.observed_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Billed tokens of one call. `input_tokens` includes cached ones, `output_tokens` includes reasoning."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What may come back from a model: a checked probability, its confidence and bounded reasons."""
+
+    p_yes: float
+    confidence: float
+    reasoning: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReply:
+    """One reply of a provider: billed, and readable (`answer` given) or not (`problem` says why)."""
+
+    status: CallStatus
+    response_model: str
+    text: str
+    usage: Usage
+    latency_ms: int
+    cost_micro_usd: int | None
+    cost_source: str
+    answer: Answer | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """One member's recorded probability on one snapshot."""
+
+    forecast_id: int
+    snapshot_id: int
+    model_id: str
+    p_yes: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One model's line in a ranking: shrunk skill (Brier units, negative is better than the panel) and weight."""
+
+    model_id: str
+    rank: int
+    skill: float
+    standard_error: float
+    sample_size: int
+    effective_sample_size: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Whom to trust, as of an instant; decisions keep `ranking_id`."""
+
+    ranking_id: int
+    as_of: datetime
+    rows: tuple[Ranked, ...]
+
+    def weight_of(self, model_id: str) -> float | None:
+        """The weight of a model, or ``None`` where the ranking does not know it."""
+        return next((row.weight for row in self.rows if row.model_id == model_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberOpinion:
+    """One member in one decision: its answer where it gave one, and the weight that answer got."""
+
+    model_id: str
+    forecast_id: int | None
+    p_yes: float | None
+    confidence: float | None
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class GateVerdict:
+    """One gate of the decision order with the numbers it compared."""
+
+    gate: Reason
+    is_passed: bool
+    numbers: Mapping[str, float | int | str | None] = field(default_factory=dict)

@@ -1,0 +1,114 @@
+"""Every error this package raises on purpose, sorted by who must act.
+
+::
+
+    EnsembleError
+    ├── UserError                  the operator changes an input, a setting or the machine
+    │   ├── SettingsError          a setting is missing, unknown or contradicts another
+    │   ├── ArchiveError           an archive file lacks a column or holds an impossible value
+    │   ├── PortTakenError         a port the launcher needs is in use
+    │   ├── DatabaseError          the database cannot be started, reached or is of another world
+    │   └── InputError             a row or value handed to a public function is out of range
+    ├── VenueError                 the venue answered something unusable
+    │   └── VenueUnavailableError  the venue did not answer, or asked to slow down
+    ├── ProviderError              a provider's call failed; `is_retryable` says whether asking again can help
+    │   ├── ProviderUnavailableError   network failure, timeout, 5xx, overloaded
+    │   ├── RateLimitedError           429 "slow down"; `retry_after_s` where the provider said so
+    │   ├── OutOfCreditError           the account is empty or capped: asking again cannot help
+    │   ├── CredentialsError           the key is missing or wrong
+    │   ├── ModelGoneError             the model does not exist (any more)
+    │   └── BadReplyError              the reply is not what the wire format promises (HTML, cut JSON, no usage)
+    └── LimitError                 the system refuses by its own rules
+        └── BudgetRefusedError     the reservation would overshoot a budget; names the scope and the numbers
+
+A message says what was wrong, where, and what to do. It never holds a key, a header or a request body.
+"""
+
+
+class EnsembleError(Exception):
+    """Root of all errors raised on purpose by this package."""
+
+
+class UserError(EnsembleError):
+    """The operator has to change an input, a setting or the machine; the message says what."""
+
+
+class SettingsError(UserError):
+    """A setting is missing, unknown or contradicts another. Fix the named variable and start again."""
+
+
+class ArchiveError(UserError):
+    """An archive cannot be played: names the file, the row and the column. Nothing was written."""
+
+
+class PortTakenError(UserError):
+    """A port the launcher needs is in use. Stop the other program or name another port."""
+
+
+class DatabaseError(UserError):
+    """PostgreSQL cannot be started or reached, or the database belongs to another world."""
+
+
+class InputError(UserError):
+    """A value handed to a public function is out of its documented range."""
+
+
+class VenueError(EnsembleError):
+    """A venue answered something that is not its wire format."""
+
+
+class VenueUnavailableError(VenueError):
+    """A venue did not answer in time or asked to slow down; the next sensor tick asks again."""
+
+
+class ProviderError(EnsembleError):
+    """A model call failed. Subclasses say who must act; `is_retryable` says whether asking again can help."""
+
+    is_retryable: bool = False
+
+    def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+        self.retry_after_s = retry_after_s
+
+
+class ProviderUnavailableError(ProviderError):
+    """Network failure, timeout or a server error of the provider."""
+
+    is_retryable = True
+
+
+class RateLimitedError(ProviderError):
+    """The provider said "slow down"; honour `retry_after_s`."""
+
+    is_retryable = True
+
+
+class OutOfCreditError(ProviderError):
+    """The account is out of credit or at its spending cap. Top it up; asking again cannot help."""
+
+
+class CredentialsError(ProviderError):
+    """The key is missing, wrong or lacks permission. Set the environment variable the message names."""
+
+
+class ModelGoneError(ProviderError):
+    """The model does not exist (any more) at this provider. Name another in the settings."""
+
+
+class BadReplyError(ProviderError):
+    """The reply is not the promised wire format: HTML, cut JSON, missing fields."""
+
+    is_retryable = True
+
+
+class LimitError(EnsembleError):
+    """The system refuses by its own rules."""
+
+
+class BudgetRefusedError(LimitError):
+    """The worst case of a call would overshoot a budget; nothing was sent and nothing is owed."""
+
+    def __init__(self, scope: str, message: str) -> None:
+        super().__init__(message)
+        self.scope = scope

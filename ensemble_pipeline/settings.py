@@ -1,0 +1,264 @@
+"""Every number an operator can turn, read from the environment (``ENSEMBLE_…``) and nowhere else.
+
+Nested settings use two underscores: ``ENSEMBLE_PROVIDERS__XAI__BASE_URL``. Keys are not settings: each provider
+names the environment variable that holds its key, so no settings snapshot can contain one.
+docs/settings.md is written from this file.
+"""
+
+import hashlib
+import json
+import os
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ensemble_pipeline.errors import SettingsError
+
+Dialect = Literal["openai_chat", "anthropic_messages"]
+Probability = Annotated[float, Field(ge=0, le=1)]
+UsdLimit = Annotated[Decimal, Field(ge=0)] | Literal["unlimited"]
+BaseUrl = Annotated[str, Field(pattern=r"^https?://\S+$"), AfterValidator(lambda url: url.rstrip("/"))]
+
+
+def default_data_dir() -> Path:
+    """Where data lives unless told otherwise.
+
+    As root PostgreSQL runs as a user of its own, which must be able to reach the folder: /var/lib, never a home.
+    """
+    if os.geteuid() == 0:
+        return Path("/var/lib/ensemble_pipeline")
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "ensemble_pipeline"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProviderSettings(_Frozen):
+    """One provider of models."""
+
+    dialect: Dialect = Field(description="Wire format the provider speaks.")
+    base_url: BaseUrl = Field(description="Root of the API; the sandbox and the real service differ in nothing else.")
+    api_key_env: str | None = Field(None, description="Environment variable that holds the key; none is sent if unset.")
+    max_concurrency: int = Field(8, ge=1, description="Calls under way at once, per process.")
+    timeout_s: float = Field(30, gt=0, description="Longest wait for one reply, in seconds.")
+
+
+class MemberSettings(_Frozen):
+    """One model of the ensemble."""
+
+    name: str = Field(min_length=1, max_length=120, description="Identity in scores and weights; never reuse a name.")
+    provider: str = Field(description="Key of the provider that serves it.")
+    model: str = Field(description="Model id on the wire.")
+    is_enabled: bool = Field(True, description="Whether the ensemble may ask it.")
+    role: str = Field("forecaster", description="Prompt file that it is asked with (see providers/prompts).")
+    max_output_tokens: int = Field(1024, ge=16, description="Upper bound of the answer, reasoning included.")
+    input_usd_per_mtok: Decimal | None = Field(
+        None, ge=0, description="Price where no list knows the model (local: 0)."
+    )
+    output_usd_per_mtok: Decimal | None = Field(
+        None, ge=0, description="Price where no list knows the model (local: 0)."
+    )
+
+
+class BudgetSettings(_Frozen):
+    """What may be spent on model calls. `unlimited` is an explicit value; 0 lets nothing pass."""
+
+    day_soft_usd: UsdLimit = Field(Decimal(12), description="Above it new analyses stop; those under way finish.")
+    day_hard_usd: UsdLimit = Field(Decimal(20), description="No call leaves that could overshoot it.")
+    decision_usd: UsdLimit = Field(Decimal("0.08"), description="For all calls of one decision together.")
+
+
+class GateSettings(_Frozen):
+    """Thresholds of the decision order."""
+
+    cooldown_hours: float = Field(2, ge=0, description="Shortest time between two analyses of a market.")
+    analyses_per_day: int = Field(3, ge=1, description="Analyses of one market per UTC day.")
+    min_volume: Decimal = Field(Decimal(1000), ge=0, description="Contracts traded so far; unknown volume passes.")
+    excluded_categories: tuple[str, ...] = Field((), description="Categories never traded.")
+    near_expiry_hours: float = Field(24, ge=0, description="Closer to its close a market takes one model only.")
+    max_disagreement: Probability = Field(0.6, description="Disagreement above it skips.")
+    high_disagreement: Probability = Field(0.4, description="Disagreement above it asks for more confidence.")
+    min_confidence: Probability = Field(0.5, description="Confidence after the uncertainty adjustment.")
+    uncertainty_penalty: float = Field(0.3, ge=0, description="Confidence lost per unit of uncertainty.")
+    confidence_floor: Probability = Field(0.1, description="Adjusted confidence never falls below it.")
+    min_edge_high: float = Field(0.06, ge=0, description="Edge demanded at confidence ≥ 0.8.")
+    min_edge_middle: float = Field(0.08, ge=0, description="Edge demanded at confidence ≥ 0.6.")
+    min_edge_low: float = Field(0.12, ge=0, description="Edge demanded below.")
+
+
+class SizingSettings(_Frozen):
+    """Paper money and how much of it one trade may take."""
+
+    bankroll_usd: Decimal = Field(Decimal(1000), gt=0, description="Paper money at the start.")
+    kelly_fraction: Probability = Field(0.25, description="Share of the full Kelly stake.")
+    max_market_share: Probability = Field(0.05, description="Share of the bankroll in one market.")
+    max_event_share: Probability = Field(0.10, description="Share of the bankroll in one event.")
+    max_day_share: Probability = Field(0.25, description="Share of the bankroll newly staked per UTC day.")
+    max_open_positions: int = Field(50, ge=1, description="Positions open at once.")
+    cash_reserve_share: Probability = Field(0.20, description="Share of the bankroll that stays cash.")
+    max_volume_share: Probability = Field(0.01, description="Share of the market's volume one trade may take.")
+
+
+class EnsembleSettings(_Frozen):
+    """How members are chosen and combined."""
+
+    member_policy: Literal["selected", "all"] = Field(
+        "selected", description="`all` asks every member about every market, whatever selection and gates would say."
+    )
+    cascade_single_below_usd: Decimal = Field(Decimal(10), description="Trade value below which one model decides.")
+    cascade_enhanced_above_usd: Decimal = Field(Decimal(50), description="Trade value above which more is demanded.")
+    max_members: int = Field(5, ge=1, description="Members of a full ensemble under policy `selected`.")
+    exploration_share: Probability = Field(0.05, description="Chance that a member outside the selection is asked too.")
+    market_weight: Probability = Field(0.2, le=0.5, description="Weight of the ensemble against the price, log-odds.")
+    clip: float = Field(0.01, gt=0, lt=0.5, description="Members' probabilities are pooled within [clip, 1 - clip].")
+    half_life_resolutions: float = Field(300, ge=1, description="Resolutions after which a score counts half.")
+    weight_scale: float = Field(0.02, gt=0, description="Brier advantage that multiplies a weight by e.")
+    temperature_ridge: float = Field(10, ge=0, description="Strength of the prior at temperature slope 1.")
+    health_failures: int = Field(3, ge=1, description="Consecutive failures after which a model is not asked.")
+    retry_probe_minutes: float = Field(30, gt=0, description="After so long a failed model is tried once more.")
+    max_attempts: int = Field(2, ge=1, le=5, description="Attempts per member and decision.")
+
+
+class ScanSettings(_Frozen):
+    """Which markets are put before the models, and when again."""
+
+    max_open_markets: int = Field(2000, ge=1, description="Open markets read per tick; the cursor carries on.")
+    batch_size: int = Field(60, ge=1, description="Markets per decision run.")
+    max_horizon_days: float = Field(90, gt=0, description="Markets that close later are not looked at.")
+    reassess_hours: float = Field(24, ge=0, description="Age of the last analysis that makes a market due again.")
+    material_move_logit: float = Field(0.25, gt=0, description="Move of the mid, in log-odds, that makes it due.")
+    excludes_combos: bool = Field(True, description="Leave out multi-leg combination markets.")
+
+
+class Settings(BaseSettings):
+    """All settings of one instance."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ENSEMBLE_",
+        env_nested_delimiter="__",
+        extra="ignore",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    database_url: SecretStr | None = Field(None, description="PostgreSQL of this instance; unset: an embedded server.")
+    data_dir: Path = Field(default_factory=default_data_dir, description="Where the embedded server keeps data.")
+    kalshi_base_url: BaseUrl = Field(
+        "https://external-api.kalshi.com/trade-api/v2", description="Root of Kalshi's API."
+    )
+    venue_timeout_s: float = Field(20, gt=0, description="Longest wait for one reply of a venue, in seconds.")
+    providers: dict[str, ProviderSettings] = Field(default_factory=dict, description="Merged over the built-in ones.")
+    members: tuple[MemberSettings, ...] = Field((), validate_default=True, description="The models that may be asked.")
+    budget: BudgetSettings = BudgetSettings()
+    gates: GateSettings = GateSettings()
+    sizing: SizingSettings = SizingSettings()
+    ensemble: EnsembleSettings = EnsembleSettings()
+    scan: ScanSettings = ScanSettings()
+    history_start: str = Field("2026-01-01", pattern=r"^\d{4}-\d\d-\d\d$", description="First daily partition.")
+    history_end: str | None = Field(
+        None, pattern=r"^\d{4}-\d\d-\d\d$", description="Last daily partition; unset: today, as the clock has it."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _merge_defaults(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        given = raw.get("providers") or {}
+        merged = {
+            name: {**DEFAULT_PROVIDERS.get(name, {}), **given.get(name, {})} for name in {**DEFAULT_PROVIDERS, **given}
+        }
+        members = raw.get("members") or DEFAULT_MEMBERS
+        return {**raw, "providers": merged, "members": members}
+
+    @model_validator(mode="after")
+    def _check_members(self) -> "Settings":
+        names = [member.name for member in self.members]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"member names must be unique, these are not: {', '.join(sorted(twice))}")
+        for member in self.members:
+            if member.provider not in self.providers:
+                known = ", ".join(sorted(self.providers))
+                raise ValueError(
+                    f"member {member.name!r} names an unknown provider {member.provider!r}; known: {known}"
+                )
+        return self
+
+    @property
+    def enabled_members(self) -> tuple[MemberSettings, ...]:
+        """Members that may be asked."""
+        return tuple(member for member in self.members if member.is_enabled)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What a decision rests on, as JSON values: everything but where the data lives."""
+        return self.model_dump(mode="json", exclude={"database_url", "data_dir"})
+
+    def digest(self) -> str:
+        """SHA-256 of the snapshot, in hex."""
+        return hashlib.sha256(json.dumps(self.snapshot(), sort_keys=True).encode()).hexdigest()
+
+
+DEFAULT_PROVIDERS: dict[str, dict[str, Any]] = {
+    "xai": {"dialect": "openai_chat", "base_url": "https://api.x.ai/v1", "api_key_env": "XAI_API_KEY"},
+    "openai": {"dialect": "openai_chat", "base_url": "https://api.openai.com/v1", "api_key_env": "OPENAI_API_KEY"},
+    "anthropic": {
+        "dialect": "anthropic_messages",
+        "base_url": "https://api.anthropic.com/v1",
+        "api_key_env": "ANTHROPIC_API_KEY",
+    },
+    "openrouter": {
+        "dialect": "openai_chat",
+        "base_url": "https://openrouter.ai/api/v1",
+        "api_key_env": "OPENROUTER_API_KEY",
+    },
+    "local": {
+        "dialect": "openai_chat",
+        "base_url": "http://127.0.0.1:11434/v1",
+        "max_concurrency": 1,
+        "timeout_s": 120,
+    },
+}
+
+DEFAULT_MEMBERS: tuple[dict[str, Any], ...] = (
+    {"name": "grok-4.5", "provider": "xai", "model": "grok-4.5"},
+    {"name": "gpt-5.4-mini", "provider": "openai", "model": "gpt-5.4-mini"},
+    {"name": "claude-haiku-5-5", "provider": "anthropic", "model": "claude-haiku-5-5"},
+    {
+        "name": "local-llama",
+        "provider": "local",
+        "model": "llama3.2",
+        "is_enabled": False,
+        "input_usd_per_mtok": "0",
+        "output_usd_per_mtok": "0",
+    },
+)
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """The settings of this process, read once from the environment.
+
+    Raises:
+        SettingsError: names each variable that does not fit, what was given and what is allowed.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+
+
+# pydantic names the branch of a union that did not fit; an operator looks for the variable alone
+_UNION_TAGS = ("decimal", "literal['unlimited']")
+
+
+def _explain(error: ValidationError) -> str:
+    lines = ["These settings do not fit:"]
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        path = "__".join(str(part).upper() for part in detail["loc"] if part not in _UNION_TAGS) or "MEMBERS"
+        lines.append(f"  ENSEMBLE_{path}: {detail['msg']}")
+    lines.append("Correct the environment variables and start again; docs/settings.md lists them all.")
+    return "\n".join(lines)

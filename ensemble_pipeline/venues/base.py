@@ -1,0 +1,47 @@
+"""What every venue offers, in the words of ``domain``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from ensemble_pipeline.domain import Listing, Quote, RejectedRow, Settlement
+
+
+@dataclass(frozen=True, slots=True)
+class ListingPage:
+    """One page of open markets; `next_cursor` is ``None`` at the end, `rejected` holds rows that made no sense."""
+
+    listings: tuple[Listing, ...]
+    next_cursor: str | None
+    rejected: tuple[RejectedRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementBatch:
+    """Settlements since an instant, all pages read; `rejected` holds rows that made no sense."""
+
+    settlements: tuple[Settlement, ...]
+    rejected: tuple[RejectedRow, ...] = ()
+
+
+class Venue(Protocol):
+    """Reads of one venue. Every method raises ``VenueUnavailableError`` or ``VenueError``, nothing else."""
+
+    name: str
+
+    async def open_markets(self, cursor: str | None = None) -> ListingPage:
+        """One page of the markets open for trading, with their top of book."""
+        ...
+
+    async def quotes(self, tickers: Sequence[str]) -> dict[str, Quote]:
+        """Fresh tops of book; tickers the venue does not know are absent from the result."""
+        ...
+
+    async def settlements_since(self, since: datetime) -> SettlementBatch:
+        """Everything that settled, finally, at or after `since`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release the connections."""
+        ...
