@@ -5,6 +5,7 @@
     EnsembleError
     ├── UserError                  the operator changes an input, a setting or the machine
     │   ├── SettingsError          a setting is missing, unknown or contradicts another
+    │   │   └── UnknownPriceError  no list and no setting knows what a model costs
     │   ├── ArchiveError           an archive file lacks a column or holds an impossible value
     │   ├── PortTakenError         a port the launcher needs is in use
     │   ├── DatabaseError          the database cannot be started, reached or is of another world
@@ -13,6 +14,7 @@
     │   └── VenueUnavailableError  the venue did not answer, or asked to slow down
     ├── ProviderError              a provider's call failed; `is_retryable` says whether asking again can help
     │   ├── ProviderUnavailableError   network failure, timeout, 5xx, overloaded
+    │   │   └── ProviderTimeoutError   no complete reply within the provider's `timeout_s`
     │   ├── RateLimitedError           429 "slow down"; `retry_after_s` where the provider said so
     │   ├── OutOfCreditError           the account is empty or capped: asking again cannot help
     │   ├── CredentialsError           the key is missing or wrong
@@ -35,6 +37,10 @@ class UserError(EnsembleError):
 
 class SettingsError(UserError):
     """A setting is missing, unknown or contradicts another. Fix the named variable and start again."""
+
+
+class UnknownPriceError(SettingsError):
+    """What a model costs is not known, so it is not asked. Set the two prices the message names."""
 
 
 class ArchiveError(UserError):
@@ -62,20 +68,36 @@ class VenueUnavailableError(VenueError):
 
 
 class ProviderError(EnsembleError):
-    """A model call failed. Subclasses say who must act; `is_retryable` says whether asking again can help."""
+    """A model call failed. Subclasses say who must act; `is_retryable` says whether asking again can help.
+
+    `may_be_billed` is true where the request reached the provider and no refusal came back (a timeout, a broken
+    connection, an unusable reply): its reservation must not be released as if nothing was owed.
+    """
 
     is_retryable: bool = False
 
-    def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        http_status: int | None = None,
+        retry_after_s: float | None = None,
+        may_be_billed: bool = False,
+    ) -> None:
         super().__init__(message)
         self.http_status = http_status
         self.retry_after_s = retry_after_s
+        self.may_be_billed = may_be_billed
 
 
 class ProviderUnavailableError(ProviderError):
     """Network failure, timeout or a server error of the provider."""
 
     is_retryable = True
+
+
+class ProviderTimeoutError(ProviderUnavailableError):
+    """No complete reply came within the provider's `timeout_s`; the provider may bill it all the same."""
 
 
 class RateLimitedError(ProviderError):

@@ -133,7 +133,6 @@ class ScanSettings(_Frozen):
     max_horizon_days: float = Field(90, gt=0, description="Markets that close later are not looked at.")
     reassess_hours: float = Field(24, ge=0, description="Age of the last analysis that makes a market due again.")
     material_move_logit: float = Field(0.25, gt=0, description="Move of the mid, in log-odds, that makes it due.")
-    excludes_combos: bool = Field(True, description="Leave out multi-leg combination markets.")
 
 
 class Settings(BaseSettings):

@@ -18,7 +18,11 @@ WorldKind = Literal["archive", "synthetic"]
 
 @dataclass(frozen=True, slots=True)
 class WorldMarket:
-    """One question; `resolved_at` and `outcome` are ``None`` where it never settles."""
+    """One question; `resolved_at` and `outcome` are ``None`` where it never settles.
+
+    `event_title` and `outcome_label` word a market that shares its event with others ("High temperature on Monday",
+    "above 60°F"); both are empty where the question alone says it.
+    """
 
     ticker: str
     event_ticker: str
@@ -30,6 +34,8 @@ class WorldMarket:
     closes_at: datetime
     resolved_at: datetime | None
     outcome: bool | None
+    event_title: str = ""
+    outcome_label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,5 +96,5 @@ class World(Protocol):
         ...
 
     def next_event_after(self, at: datetime) -> datetime | None:
-        """The next instant at which anything changes (quote, forecast, open, close, settlement); ``None`` at the end."""
+        """The next instant of a new quote or forecast, an opening, a close or a settlement; ``None`` at the end."""
         ...

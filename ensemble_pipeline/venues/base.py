@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
 from ensemble_pipeline.domain import Listing, Quote, RejectedRow, Settlement
@@ -19,7 +18,7 @@ class ListingPage:
 
 @dataclass(frozen=True, slots=True)
 class SettlementBatch:
-    """Settlements since an instant, all pages read; `rejected` holds rows that made no sense."""
+    """Final settlements; `rejected` holds rows that made no sense."""
 
     settlements: tuple[Settlement, ...]
     rejected: tuple[RejectedRow, ...] = ()
@@ -38,8 +37,8 @@ class Venue(Protocol):
         """Fresh tops of book; tickers the venue does not know are absent from the result."""
         ...
 
-    async def settlements_since(self, since: datetime) -> SettlementBatch:
-        """Everything that settled, finally, at or after `since`."""
+    async def settlements(self, tickers: Sequence[str]) -> SettlementBatch:
+        """Those of `tickers` that settled, finally."""
         ...
 
     async def aclose(self) -> None:

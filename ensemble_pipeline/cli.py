@@ -1,0 +1,156 @@
+"""The `ensemble` command."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ensemble_pipeline import __version__
+from ensemble_pipeline.errors import EnsembleError
+
+if TYPE_CHECKING:
+    from ensemble_pipeline.pipeline.worlds import WorldSpec
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_DAY = click.DateTime(formats=["%Y-%m-%d"])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Opinions of several language models in, trading decisions on prediction markets out."""
+
+
+def _world_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--markets-per-day", default=10, show_default=True, help="New markets a day (synthetic)."),
+        click.option("--days", default=30, show_default=True, help="Days the synthetic world lasts."),
+        click.option("--seed", default=7, show_default=True, help="Seed of the synthetic world."),
+        click.option("--to", "last", type=_DAY, help="Last day of the archive to play, UTC."),
+        click.option("--from", "first", type=_DAY, help="First day of the archive to play, UTC."),
+        click.option("--archive", type=_FOLDER, help="Archive to play; without one a synthetic world is played."),
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@_world_options
+@click.option(
+    "--members",
+    type=click.Choice(["all", "selected"]),
+    help="Ask every model about every market, or let cascade and ranking choose. [archive: all; else: selected]",
+)
+@click.option("--until-done", is_flag=True, help="Play to the world's end without the UI, then stop.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a JSON summary (--until-done).")
+@click.option("--port", default=3000, show_default=True, help="Port of the UI on 127.0.0.1.")
+@click.option("--speed", default=720.0, show_default=True, help="World seconds per second (synthetic, with the UI).")
+@click.option("--fresh", is_flag=True, help="Forget what was played of this world before.")
+def demo(  # noqa: PLR0913, PLR0917 - one argument an option
+    archive: Path | None,
+    first: datetime | None,
+    last: datetime | None,
+    seed: int,
+    days: int,
+    markets_per_day: int,
+    members: str | None,
+    until_done: bool,
+    report: Path | None,
+    port: int,
+    speed: float,
+    fresh: bool,
+) -> None:
+    """Play a world through the whole pipeline: synthetic, or a real archive. Needs no keys."""
+    from ensemble_pipeline.pipeline.demo import DemoOptions, run_demo
+
+    spec = _spec(archive, first, last, seed, days, markets_per_day)
+    policy = members or ("all" if archive is not None else "selected")
+    summary = run_demo(DemoOptions(spec, policy, until_done, report, port, speed, fresh), click.echo)
+    if summary is not None and report is None:
+        click.echo(json.dumps(summary, indent=2, default=str))
+    if summary is not None and summary["markets"]["undecided"]:
+        raise EnsembleError(f"{summary['markets']['undecided']} snapshots stayed undecided; see their runs in the UI")
+
+
+def _spec(
+    archive: Path | None, first: datetime | None, last: datetime | None, seed: int, days: int, markets_per_day: int
+) -> "WorldSpec":
+    from ensemble_pipeline.pipeline.worlds import WorldSpec
+
+    return WorldSpec(archive, _day(first), _day(last), seed, days, markets_per_day)
+
+
+def _day(at: datetime | None) -> date | None:
+    return None if at is None else at.date()
+
+
+@cli.command()
+@click.option("--port", default=3000, show_default=True, help="Port of the UI on 127.0.0.1.")
+def up(port: int) -> None:
+    """Run against the real world in paper mode; reads keys from the environment."""
+    from ensemble_pipeline.pipeline.demo import run_up
+
+    run_up(port, click.echo)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def status(as_json: bool) -> None:
+    """What the instance last started here has done so far."""
+    from ensemble_pipeline.pipeline.status import read_status, show_status
+
+    state = read_status()
+    click.echo(json.dumps(state, indent=2, default=str) if as_json else show_status(state))
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@click.option("--port", default=3000, show_default=True, help="Port of the UI to look at.")
+def doctor(as_json: bool, port: int) -> None:
+    """What is missing, each with what to do. Exits with 1 where something needed is."""
+    from ensemble_pipeline.pipeline.doctor import examine
+
+    findings = examine(port)
+    if as_json:
+        click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            click.echo(finding.as_line())
+    if any(finding.is_fatal for finding in findings):
+        sys.exit(1)
+
+
+@cli.command(hidden=True)
+@_world_options
+@click.option("--port", type=int, required=True)
+def sandbox(
+    archive: Path | None,
+    first: datetime | None,
+    last: datetime | None,
+    seed: int,
+    days: int,
+    markets_per_day: int,
+    port: int,
+) -> None:
+    """Serve a world on loopback; started by `demo`, which passes the database with the clock."""
+    from ensemble_pipeline.pipeline.resources import open_instance
+    from ensemble_pipeline.sandbox.serve import serve
+
+    serve(_spec(archive, first, last, seed, days, markets_per_day).open(), open_instance().clock, port)
+
+
+def main() -> None:
+    """Run the command; errors raised on purpose become one message on stderr and exit status 1."""
+    try:
+        cli(standalone_mode=True)
+    except EnsembleError as error:
+        click.echo(f"ensemble: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What Dagster loads."""
+
+import dagster as dg
+
+from ensemble_pipeline.pipeline.assets.costs import budget_status, cost_report
+from ensemble_pipeline.pipeline.assets.markets import EXTERNAL
+from ensemble_pipeline.pipeline.assets.monitoring import model_health
+from ensemble_pipeline.pipeline.assets.performance import (
+    calibration_tables,
+    model_rankings,
+    performance_windows,
+    scored_forecasts,
+    skill_cube,
+)
+from ensemble_pipeline.pipeline.checks import CHECKS
+from ensemble_pipeline.pipeline.decide import IN_MEMORY, ensemble_decisions
+from ensemble_pipeline.pipeline.jobs import JOBS
+from ensemble_pipeline.pipeline.resources import EnsembleResource
+from ensemble_pipeline.pipeline.schedules import SCHEDULES
+from ensemble_pipeline.pipeline.sensors import SENSORS
+
+defs = dg.Definitions(
+    assets=[
+        *EXTERNAL,
+        ensemble_decisions,
+        scored_forecasts,
+        skill_cube,
+        performance_windows,
+        calibration_tables,
+        model_rankings,
+        model_health,
+        budget_status,
+        cost_report,
+    ],
+    asset_checks=CHECKS,
+    jobs=JOBS,
+    sensors=SENSORS,
+    schedules=SCHEDULES,
+    resources={"ensemble": EnsembleResource(), IN_MEMORY: dg.mem_io_manager},
+    executor=dg.in_process_executor,
+)

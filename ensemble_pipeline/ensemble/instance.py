@@ -1,0 +1,33 @@
+"""What every function of this floor works with: the settings, the database and the clock of one instance."""
+
+from dataclasses import dataclass
+
+from ensemble_pipeline.clock import Clock
+from ensemble_pipeline.domain import MICRO_PER_USD
+from ensemble_pipeline.settings import Settings, UsdLimit
+from ensemble_pipeline.store.budget import Limits
+from ensemble_pipeline.store.database import Database
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One running system."""
+
+    settings: Settings
+    database: Database
+    clock: Clock
+
+    @property
+    def limits(self) -> Limits:
+        """The budget limits in micro-dollars."""
+        budget = self.settings.budget
+        return Limits(_micro(budget.day_soft_usd), _micro(budget.day_hard_usd), _micro(budget.decision_usd))
+
+    @property
+    def bankroll_micro_usd(self) -> int:
+        """Paper money at the start."""
+        return int(self.settings.sizing.bankroll_usd * MICRO_PER_USD)
+
+
+def _micro(limit: UsdLimit) -> int | None:
+    return None if limit == "unlimited" else int(limit * MICRO_PER_USD)

@@ -1,0 +1,117 @@
+"""Which markets are put before the models: new ones, those whose price moved, those not looked at for long."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from ensemble_pipeline.domain import Listing, MarketStatus, Quote, RejectedRow, RequestReason, VolatilityRegime
+from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.errors import VenueError
+from ensemble_pipeline.forecasting.pooling import clip_probability, logit
+from ensemble_pipeline.forecasting.volatility import daily_logit_volatility, regime
+from ensemble_pipeline.store import markets as store
+from ensemble_pipeline.store.worlds import note_look
+from ensemble_pipeline.venues.base import Venue
+
+_HISTORY = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one look at the venue brought; `next_cursor` is where the next look goes on."""
+
+    seen: int
+    batches: tuple[int, ...]
+    due: int
+    rejected: int
+    next_cursor: str | None
+
+
+async def scan_markets(instance: Instance, venue: Venue, cursor: str | None) -> Scan:
+    """Read open markets and request a decision on each one that is due, in batches, in one transaction.
+
+    Markets and requests are saved together before the cursor moves on: whoever dies in between reads them again and
+    finds them requested.
+    """
+    now = instance.clock.now()
+    listings, rejected, next_cursor = await _read_pages(instance, venue, cursor)
+    current = [replace(listing, quote=replace(listing.quote, observed_at=now)) for listing in listings]
+    eligible = [listing for listing in current if _is_eligible(listing, now, instance)]
+    with instance.database.connection() as connection:
+        store.save_listings(connection, current, now)
+        refused = store.save_rejected(connection, rejected, now)
+        looks = store.last_looks(connection, [listing.market.market_id for listing in eligible])
+        due = [
+            (listing, reason)
+            for listing in eligible
+            if (reason := _reason(listing, looks.get(listing.market.market_id), now, instance)) is not None
+        ]
+        histories = store.price_history(connection, [listing.market.market_id for listing, _ in due], _HISTORY)
+        saved = [
+            store.save_snapshot(
+                connection, listing, reason, _regime(histories.get(listing.market.market_id, []), listing.quote)
+            )
+            for listing, reason in due
+        ]
+        size = instance.settings.scan.batch_size
+        fresh = [snapshot_id for snapshot_id in saved if snapshot_id is not None]
+        batches = tuple(
+            store.open_batch(connection, fresh[start : start + size], now) for start in range(0, len(fresh), size)
+        )
+        if next_cursor is None:
+            note_look(connection, "markets", now)
+    return Scan(len(current), batches, len(fresh), refused, next_cursor)
+
+
+async def _read_pages(
+    instance: Instance, venue: Venue, cursor: str | None
+) -> tuple[list[Listing], list[RejectedRow], str | None]:
+    listings: list[Listing] = []
+    rejected: list[RejectedRow] = []
+    passed: set[str | None] = set()
+    while len(listings) < instance.settings.scan.max_open_markets:
+        if cursor in passed:
+            raise VenueError(f"{venue.name} goes round in its list of open markets: cursor {cursor!r} came back")
+        passed.add(cursor)
+        page = await venue.open_markets(cursor)
+        listings.extend(page.listings)
+        rejected.extend(page.rejected)
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    return listings, rejected, cursor
+
+
+def _is_eligible(listing: Listing, now: datetime, instance: Instance) -> bool:
+    horizon = timedelta(days=instance.settings.scan.max_horizon_days)
+    market = listing.market
+    return market.status is MarketStatus.ACTIVE and now < market.closes_at <= now + horizon
+
+
+def _reason(listing: Listing, last: store.LastLook | None, now: datetime, instance: Instance) -> RequestReason | None:
+    if last is None:
+        return RequestReason.NEW
+    age = now - last.observed_at
+    if age > timedelta(0) and age >= timedelta(hours=instance.settings.scan.reassess_hours):
+        return RequestReason.AGED
+    rested = age >= timedelta(hours=instance.settings.gates.cooldown_hours)
+    if rested and _has_moved(last.mid, listing.quote.mid, instance):
+        return RequestReason.MOVED
+    return None
+
+
+def _has_moved(before: float | None, after: float | None, instance: Instance) -> bool:
+    if before is None or after is None:
+        return before is not after
+    clip = instance.settings.ensemble.clip
+    ends = logit(clip_probability([before, after], clip))
+    return abs(float(ends[1] - ends[0])) >= instance.settings.scan.material_move_logit
+
+
+def _regime(history: Sequence[Quote], current: Quote) -> VolatilityRegime:
+    observed = [quote for quote in (*history, current) if quote.mid is not None]
+    times = np.array([quote.observed_at.timestamp() for quote in observed])
+    mids = np.array([quote.mid for quote in observed], dtype=np.float64)
+    return VolatilityRegime(regime(daily_logit_volatility(times, mids)))

@@ -1,0 +1,123 @@
+"""What the system did and how good it was: status at a glance, contributions, and the report of a whole run."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from ensemble_pipeline.domain import MICRO_PER_USD
+from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.performance import PerformanceTracker
+from ensemble_pipeline.forecasting.contribution import leave_one_out
+from ensemble_pipeline.store import decisions, monitoring, reports, worlds
+from ensemble_pipeline.store.budget import day_spend
+from ensemble_pipeline.store.database import Row
+
+
+class EnsembleMonitor:
+    """Reads the record; changes nothing."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+
+    def track_performance(self) -> dict[str, Any]:
+        """The state of the instance at a glance, as JSON values."""
+        now = self._instance.clock.now()
+        with self._instance.database.connection() as connection:
+            today = day_spend(connection, now.date())
+            return {
+                "world": worlds.world_key_of(connection),
+                "now": now.isoformat(),
+                "operating_mode": monitoring.operating_mode(connection),
+                "markets": reports.market_counts(connection),
+                "decisions": self._decisions(decisions.decisions_by_reason(connection)),
+                "decisions_today": self._decisions(decisions.decisions_by_reason(connection, now.date())),
+                "last_decision_at": _iso(reports.last_decision_at(connection)),
+                "model_calls": reports.call_counts(connection),
+                "spend_today_usd": today.spent / MICRO_PER_USD,
+                "held_usd": today.held / MICRO_PER_USD,
+                "paper": _money(reports.paper_result(connection)),
+                "learnt_until": _iso(reports.window_counts(connection)["learnt_until"]),
+            }
+
+    def analyze_contributions(self) -> dict[str, dict[str, float | int]]:
+        """Per model: how much worse the pool's mean Brier score would be without it, and over how many decisions."""
+        with self._instance.database.connection() as connection:
+            rows = reports.settled_answers(connection)
+        if not rows:
+            return {}
+        models = sorted({row["model_id"] for row in rows})
+        p_yes, weight, outcome = _matrices(rows, models)
+        lost = leave_one_out(p_yes, outcome, weight, self._instance.settings.ensemble.clip)
+        return {
+            name: {"brier_without_minus_with": float(gain), "decisions": int(n)}
+            for name, gain, n in zip(models, lost.contribution, lost.n, strict=True)
+            if n
+        }
+
+    def generate_reports(self) -> dict[str, Any]:
+        """The whole run in numbers: markets, decisions, calls, spend, paper result, windows, ranking, Brier scores."""
+        ranking = PerformanceTracker(self._instance).get_model_ranking()
+        calibration = PerformanceTracker(self._instance).get_calibration()
+        with self._instance.database.connection() as connection:
+            spent = reports.spend(connection)
+            calls = reports.call_counts(connection)
+            members = reports.brier_of_members(connection)
+            windows = reports.window_counts(connection)
+            report = {
+                "world": worlds.world_key_of(connection),
+                "clock": self._instance.clock.now().isoformat(),
+                "markets": reports.market_counts(connection),
+                "decisions": self._decisions(decisions.decisions_by_reason(connection)),
+                "model_calls": {"total": sum(calls.values()), "by_status": calls},
+                "forecasts": {
+                    **reports.forecast_counts(connection),
+                    "failed_by_model": reports.failures_by_model(connection),
+                },
+                "spend": {
+                    "usd": spent["settled"] / MICRO_PER_USD,
+                    "unconfirmed_after_crash_usd": spent["unconfirmed"] / MICRO_PER_USD,
+                },
+                "paper": _money(reports.paper_result(connection)),
+                "windows": {**windows, "learnt_until": _iso(windows["learnt_until"])},
+                "brier": {
+                    "all": reports.brier_of_pools(connection, with_price=False),
+                    "where_price_known": reports.brier_of_pools(connection, with_price=True),
+                    "members": members,
+                },
+            }
+        report["calibration"] = {"slope": calibration.slope, "settled_decisions": calibration.n}
+        report["ranking"] = {
+            "ranking_id": ranking.ranking_id,
+            "as_of": ranking.as_of.isoformat(),
+            "rows": [asdict(row) for row in ranking.rows],
+        }
+        report["contributions"] = self.analyze_contributions()
+        return report
+
+    def _decisions(self, by_reason: dict[str, int]) -> dict[str, Any]:
+        return {"total": sum(by_reason.values()), "by_terminal_reason": by_reason}
+
+
+def _matrices(rows: Sequence[Row], models: Sequence[str]) -> tuple[np.ndarray[Any, Any], ...]:
+    decision = {key: index for index, key in enumerate(dict.fromkeys(row["decision_id"] for row in rows))}
+    column = {name: index for index, name in enumerate(models)}
+    p_yes = np.full((len(decision), len(models)), np.nan)
+    weight = np.zeros((len(decision), len(models)))
+    outcome = np.zeros(len(decision), dtype=np.int64)
+    for row in rows:
+        at = decision[row["decision_id"]], column[row["model_id"]]
+        p_yes[at], weight[at] = row["p_yes"], row["weight"]
+        outcome[at[0]] = row["outcome"]
+    return p_yes, weight, outcome
+
+
+def _money(row: Row) -> dict[str, int | float]:
+    counts = {name: row[name] for name in ("trades", "open_positions")}
+    return counts | {f"{name}_usd": row[name] / MICRO_PER_USD for name in ("staked", "fees", "net_profit")}
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()

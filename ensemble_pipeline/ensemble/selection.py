@@ -1,0 +1,116 @@
+"""Whom to ask: utility of each model from skill, cost, context, speed and health, and an exploration share."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ensemble_pipeline.domain import Ranking
+from ensemble_pipeline.settings import EnsembleSettings, MemberSettings
+from ensemble_pipeline.store.database import Row
+from ensemble_pipeline.store.monitoring import ModelHealth
+
+WEIGHTS = {"performance": 0.40, "cost": 0.20, "context": 0.20, "speed": 0.10, "health": 0.10}
+
+# a Brier advantage of this size over the panel is worth the whole performance share
+_FULL_ADVANTAGE = 0.10
+# with so few scores a category's own record counts half (forecasting-science: n0 = s²/τ² = 100)
+_CATEGORY_PRIOR = 100
+# answers within 2 s are as good as instant for a decision, after 30 s they come too late
+_FAST_MS, _SLOW_MS = 2_000, 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A member that could be asked, the parts of its utility (each in [0, 1]) and the utility itself."""
+
+    member: MemberSettings
+    worst_case_micro_usd: int
+    parts: Mapping[str, float]
+
+    @property
+    def utility(self) -> float:
+        """Weighted sum of the parts, in [0, 1]."""
+        return sum(WEIGHTS[name] * value for name, value in self.parts.items())
+
+
+class ModelSelector:
+    """Orders members by utility. Holds what is known as of one instant; reads nothing itself."""
+
+    def __init__(
+        self,
+        options: EnsembleSettings,
+        ranking: Ranking,
+        health: Mapping[str, ModelHealth],
+        category_windows: Mapping[str, Sequence[Row]],
+    ) -> None:
+        self._options = options
+        self._skill = {row.model_id: row.skill for row in ranking.rows}
+        self._health = health
+        self._category_windows = category_windows
+
+    def get_model_health(self, name: str) -> ModelHealth | None:
+        """How the model answered lately; ``None`` where it was never asked."""
+        return self._health.get(name)
+
+    def order(self, members: Sequence[tuple[MemberSettings, int]], category: str) -> list[Candidate]:
+        """Available members, best utility first; `members` come with the worst case of one call in micro-dollars."""
+        dearest = max((worst for _, worst in members), default=0)
+        candidates = [
+            Candidate(member, worst, self._parts(member.name, worst, dearest, category))
+            for member, worst in members
+            if (health := self._health.get(member.name)) is None or health.is_available
+        ]
+        return sorted(candidates, key=lambda candidate: (-candidate.utility, candidate.member.name))
+
+    def select_optimal_model(self, members: Sequence[tuple[MemberSettings, int]], category: str) -> Candidate | None:
+        """The member with the highest utility, or ``None`` where nobody is available."""
+        return next(iter(self.order(members, category)), None)
+
+    def calculate_performance_cost_ratio(self, name: str, worst_case_micro_usd: int) -> float:
+        """Brier advantage over the panel per dollar of a call's worst case; ``inf`` where an advantage is free."""
+        advantage = -self._skill.get(name, 0.0)
+        if worst_case_micro_usd == 0:
+            return float("inf") if advantage > 0 else 0.0
+        return advantage / (worst_case_micro_usd / 1e6)
+
+    def explored(self, candidates: Sequence[Candidate], chosen: Sequence[Candidate], key: str) -> list[Candidate]:
+        """Candidates outside `chosen` that are asked all the same, each with the exploration share's chance.
+
+        The draw is a hash of `key` and the model, so that a decision taken up again draws the same.
+        """
+        share = self._options.exploration_share
+        return [c for c in candidates if c not in chosen and _draw(f"{key}|{c.member.name}") < share]
+
+    def _parts(self, name: str, worst: int, dearest: int, category: str) -> dict[str, float]:
+        health = self._health.get(name)
+        return {
+            "performance": _share_of_advantage(-self._skill.get(name, 0.0)),
+            "cost": 1.0 - worst / dearest if dearest else 1.0,
+            "context": _share_of_advantage(self._category_advantage(name, category)),
+            "speed": _speed(health.avg_response_time_ms if health else None),
+            "health": 1.0 - health.failures / health.calls if health and health.calls else 1.0,
+        }
+
+    def _category_advantage(self, name: str, category: str) -> float:
+        overall = -self._skill.get(name, 0.0)
+        rows = {row["model_id"]: row for row in self._category_windows.get(category, ())}
+        own = rows.get(name)
+        if own is None or len(rows) < 2:
+            return overall
+        mean = sum(row["brier"] for row in rows.values()) / len(rows)
+        share = own["n"] / (own["n"] + _CATEGORY_PRIOR)
+        return float(overall + (mean - own["brier"] - overall) * share)
+
+
+def _share_of_advantage(advantage: float) -> float:
+    return min(1.0, max(0.0, 0.5 + advantage / (2 * _FULL_ADVANTAGE)))
+
+
+def _speed(latency_ms: float | None) -> float:
+    if latency_ms is None:
+        return 1.0
+    return min(1.0, max(0.0, (_SLOW_MS - latency_ms) / (_SLOW_MS - _FAST_MS)))
+
+
+def _draw(key: str) -> float:
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64

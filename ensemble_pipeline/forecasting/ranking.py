@@ -1,0 +1,262 @@
+"""From scored answers to trust: paired differences, shrunk skill, bounded weights.
+
+Belongs here: comparing models on the same questions and turning the comparison into weights. Does not: scores of a
+model on its own (scoring.py), pooling with the weights (pooling.py). Skill is in Brier points; negative is better.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ensemble_pipeline.errors import InputError
+from ensemble_pipeline.forecasting.arrays import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    finite,
+    outcomes,
+    positive,
+    probabilities,
+    refuse_where,
+    weights,
+)
+from ensemble_pipeline.forecasting.water_filling import share_within
+
+
+@dataclass(frozen=True, slots=True)
+class SkillEstimate:
+    """Per model, shape ``(n_models,)``: weighted mean difference, its standard error, rows, effective rows.
+
+    `delta` is NaN where n = 0, `standard_error` where fewer than two clusters say anything about it.
+    """
+
+    delta: FloatArray
+    standard_error: FloatArray
+    n: IntArray
+    n_eff: FloatArray
+
+
+def recency_weights(age_in_resolutions: ArrayLike, half_life: float) -> FloatArray:
+    """Weight of a score by its age: ``2^(-age / H)``.
+
+    Args:
+        age_in_resolutions: How many of the model's forecasts resolved since, any shape, finite, ≥ 0; NaN is refused.
+        half_life: H, in resolutions, > 0. Short memories cost more than they save: at H = 30 weights are as bad as
+            equal ones, 100 to 300 suit a slow drift.
+
+    Returns:
+        Weights in [0, 1], same shape; their effective number approaches 2.9 H.
+
+    Raises:
+        InputError: an age is negative or not finite, or `half_life` is not positive.
+
+    >>> recency_weights([0, 300, 600], 300).tolist()
+    [1.0, 0.5, 0.25]
+    """
+    age = np.asarray(age_in_resolutions, dtype=np.float64)
+    half_lives = weights(age, age.shape, "age_in_resolutions") / positive(half_life, "half_life")
+    weight: FloatArray = np.exp2(-half_lives)
+    return weight
+
+
+def panel_differences(p_yes: ArrayLike, outcome: ArrayLike) -> FloatArray:
+    """Each model's Brier score against the panel's on the same question: ``D_im = B_im - mean_k B_ik``.
+
+    The mean runs over the models present, the model itself included, so that a question's difficulty drops out.
+
+    Args:
+        p_yes: P(YES), shape ``(n_questions, n_models)``, in [0, 1]; NaN where a model is absent.
+        outcome: 0 or 1, shape ``(n_questions,)``.
+
+    Returns:
+        Differences in (-1, 1), same shape as `p_yes`; negative is better than the panel. NaN where the model is
+        absent and in rows with fewer than two models.
+
+    Raises:
+        InputError: an element is out of range or the shapes do not fit.
+
+    >>> panel_differences([[0.8, 0.6], [0.5, float("nan")]], [1, 1]).round(12).tolist()
+    [[-0.06, 0.06], [nan, nan]]
+    """
+    p = probabilities(p_yes, "p_yes", has_gaps=True)
+    if p.ndim != 2:
+        raise InputError(f"p_yes has shape {p.shape}; it must be (n_questions, n_models)")
+    brier = np.square(p - outcomes(outcome, p.shape[:1])[:, None])
+    n_present = (~np.isnan(brier)).sum(axis=1, keepdims=True)
+    panel_mean = np.nansum(brier, axis=1, keepdims=True) / np.where(n_present >= 2, n_present, np.nan)
+    difference: FloatArray = brier - panel_mean
+    return difference
+
+
+def estimate_skill(difference: ArrayLike, cluster: ArrayLike, recency: ArrayLike) -> SkillEstimate:
+    """Recency-weighted mean difference per model, ``δ = Σ g D / Σ g``, with a standard error clustered by event.
+
+    ``s² = G/(G-1) · Σ_c (Σ_{i in c} g_i (D_i - δ))² / (Σ g)²`` over G clusters: questions of one event err together
+    and count as one. ``n_eff = (Σ g)² / Σ g²``.
+
+    Args:
+        difference: Shape ``(n_questions, n_models)``, see `panel_differences`; NaN where there is none.
+        cluster: Event of each question, any sortable labels, shape ``(n_questions,)``.
+        recency: Weights g, finite, ≥ 0, shape ``(n_questions,)``, or ``(n_questions, n_models)`` where each model
+            ages by its own resolutions.
+
+    Returns:
+        Estimates per model. Paired differences scatter by some .075: a gap of .02 needs about 110 questions,
+        one of .01 about 440; standard errors from fewer than some 20 clusters are too small on average.
+
+    Raises:
+        InputError: an element is out of range or the shapes do not fit.
+
+    Source: Liang and Zeger 1986, Biometrika 73(1), for the clustered variance.
+
+    >>> estimate = estimate_skill([[-0.06], [-0.02]], ["event a", "event b"], [1, 1])
+    >>> estimate.delta.round(12).tolist(), estimate.standard_error.round(12).tolist(), estimate.n_eff.tolist()
+    ([-0.04], [0.02], [2.0])
+    """
+    d = np.asarray(difference, dtype=np.float64)
+    if d.ndim != 2:
+        raise InputError(f"difference has shape {d.shape}; it must be (n_questions, n_models)")
+    refuse_where(np.isinf(d), d, "difference", "is not finite")
+    given = np.asarray(recency, dtype=np.float64)
+    g = weights(given, d.shape if given.ndim == 2 else d.shape[:1], "recency")
+    label = np.asarray(cluster)
+    if label.shape != d.shape[:1]:
+        raise InputError(f"cluster has shape {label.shape}; it must be {d.shape[:1]}")
+
+    is_scored = ~np.isnan(d)
+    g = np.where(is_scored, g if g.ndim == 2 else g[:, None], 0.0)
+    total = _nan_for_zero(g.sum(axis=0))
+    d = np.where(is_scored, d, 0.0)
+    delta = (g * d).sum(axis=0) / total
+    residual = g * (d - np.where(np.isnan(delta), 0.0, delta))
+    standard_error = np.sqrt(_between_clusters(residual, g > 0, label)) / total
+    n_eff = np.square(g.sum(axis=0)) / _nan_for_zero(np.square(g).sum(axis=0))
+    return SkillEstimate(delta, standard_error, is_scored.sum(axis=0).astype(np.int64), np.nan_to_num(n_eff, nan=0.0))
+
+
+def shrink(delta: ArrayLike, se: ArrayLike) -> tuple[FloatArray, float]:
+    """Pull noisy differences towards 0: ``skill = δ τ² / (τ² + s²)`` with ``τ² = max(0, var_m(δ) - mean s²)``.
+
+    τ is how much models truly differ, as far as their spread exceeds what noise alone would show. Where it does not,
+    every skill is 0 and all models are trusted alike.
+
+    Args:
+        delta: Shape ``(n_models,)``; NaN where a model has no data.
+        se: Standard errors ≥ 0, shape ``(n_models,)``; NaN where unknown.
+
+    Returns:
+        Skill per model (0 where `delta` or `se` is NaN, or only one model has both) and τ.
+
+    Raises:
+        InputError: a standard error is negative, an element infinite, or the shapes differ.
+
+    Source: Efron and Morris 1975, Journal of the American Statistical Association 70; τ² by the method of moments.
+
+    >>> skill, tau = shrink([-0.03, 0.03, float("nan")], [0.03, 0.03, 0.01])
+    >>> skill.round(12).tolist(), round(tau, 12)
+    ([-0.015, 0.015, 0.0], 0.03)
+    """
+    d, s = np.asarray(delta, dtype=np.float64), np.asarray(se, dtype=np.float64)
+    if d.ndim != 1 or d.shape != s.shape:
+        raise InputError(f"delta has shape {d.shape}, se has shape {s.shape}; both must be (n_models,)")
+    refuse_where(np.isinf(d), d, "delta", "is not finite")
+    refuse_where(np.isinf(s) | (s < 0), s, "se", "is no standard error; allowed: finite and >= 0, or NaN")
+    is_known = ~(np.isnan(d) | np.isnan(s))
+    skill = np.zeros_like(d)
+    if is_known.sum() < 2:
+        return skill, 0.0
+    variance = np.square(s[is_known])
+    tau_squared = max(0.0, float(np.var(d[is_known], ddof=1) - variance.mean()))
+    if tau_squared > 0:
+        skill[is_known] = d[is_known] * tau_squared / (tau_squared + variance)
+    return skill, float(np.sqrt(tau_squared))
+
+
+def softmax_weights(
+    skill: ArrayLike,
+    n_eff: ArrayLike,
+    scale: float = 0.02,
+    min_share: float = 0.25,
+    max_share: float = 2.0,
+    bounded_until: float = 100.0,
+) -> FloatArray:
+    """Weights ``w ∝ exp(-skill / scale)`` that sum to 1, within ``[min_share/K, max_share/K]`` for unproven models.
+
+    A model is unproven while its `n_eff` is below `bounded_until`. The weights are ``clip(λ exp(-skill/scale))``
+    with the one λ for which they sum to 1, so that what a bound takes or gives is shared in proportion by the rest.
+
+    Args:
+        skill: Shrunk skill in Brier points, shape ``(n_models,)``, finite, negative is better.
+        n_eff: Effective number of resolutions, shape ``(n_models,)``, finite, ≥ 0.
+        scale: Advantage in Brier points that multiplies a weight by e, > 0.
+        min_share: Floor of an unproven model as a share of the equal weight, in [0, 1].
+        max_share: Cap of an unproven model as a multiple of the equal weight, ≥ 1.
+        bounded_until: Effective resolutions from which a model is unbounded.
+
+    Returns:
+        Weights in [0, 1], shape ``(n_models,)``.
+
+    Raises:
+        InputError: an argument is out of range, the shapes differ, or there is no model.
+
+    >>> softmax_weights([0.0, 0.0], [0, 0]).tolist()
+    [0.5, 0.5]
+    >>> softmax_weights([-0.1, 0.0, 0.0], [0, 0, 0]).round(12).tolist()
+    [0.666666666667, 0.166666666667, 0.166666666667]
+    """
+    values = finite(skill, "skill")
+    evidence = weights(n_eff, values.shape, "n_eff")
+    if values.ndim != 1 or values.size == 0:
+        raise InputError(f"skill has shape {values.shape}; it must be (n_models,) with at least one model")
+    if not (0 <= min_share <= 1 <= max_share):
+        raise InputError(f"min_share = {min_share}, max_share = {max_share}; allowed: 0 <= min_share <= 1 <= max_share")
+    is_bounded = evidence < bounded_until
+    low = np.where(is_bounded, min_share / len(values), 0.0)
+    high = np.where(is_bounded, min(1.0, max_share / len(values)), 1.0)
+    # e^-600 is a weight of nothing that can still be divided by
+    raw = np.exp(np.maximum(-(values - values.min()) / positive(scale, "scale"), -600.0))
+    return share_within(raw, low, high)
+
+
+def renormalise(weight: ArrayLike, is_present: ArrayLike) -> FloatArray:
+    """Weights of the models that answered, summing to 1; 0 for the others.
+
+    Args:
+        weight: Shape ``(n_models,)``, finite, ≥ 0.
+        is_present: Booleans, shape ``(n_models,)``.
+
+    Returns:
+        Shares, shape ``(n_models,)``; equal ones where those present have no weight at all.
+
+    Raises:
+        InputError: a weight is out of range, the shapes differ, or no model is present.
+
+    >>> renormalise([0.5, 0.3, 0.2], [True, False, True]).round(12).tolist()
+    [0.714285714286, 0.0, 0.285714285714]
+    """
+    present = np.asarray(is_present, dtype=np.bool_)
+    share = np.where(present, weights(weight, present.shape), 0.0)
+    if not present.any():
+        raise InputError("no model is present: there is nothing to give weight to")
+    share = share if share.any() else present.astype(np.float64)
+    renormalised: FloatArray = share / share.sum()
+    return renormalised
+
+
+def _between_clusters(residual: FloatArray, is_counted: BoolArray, label: NDArray[Any]) -> FloatArray:
+    """``G/(G-1) Σ_c (Σ_{i in c} residual)²`` per column; NaN where fewer than two clusters count."""
+    names, cluster_of = np.unique(label, return_inverse=True)
+    sums = np.zeros((len(names), residual.shape[1]))
+    np.add.at(sums, cluster_of, residual)
+    rows = np.zeros((len(names), residual.shape[1]), dtype=np.int64)
+    np.add.at(rows, cluster_of, is_counted)
+    n_clusters = (rows > 0).sum(axis=0)
+    correction = n_clusters / np.where(n_clusters >= 2, n_clusters - 1.0, np.nan)
+    variance: FloatArray = correction * np.square(sums).sum(axis=0)
+    return variance
+
+
+def _nan_for_zero(values: FloatArray) -> FloatArray:
+    return np.where(values == 0, np.nan, values)

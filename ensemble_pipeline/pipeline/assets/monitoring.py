@@ -1,0 +1,30 @@
+"""How the models answer."""
+
+from dataclasses import asdict
+
+import dagster as dg
+
+from ensemble_pipeline.ensemble.fallback import FallbackManager
+from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.pipeline.assets.markets import FORECAST_LOG
+from ensemble_pipeline.pipeline.tables import markdown_table
+
+
+@dg.asset(
+    deps=[FORECAST_LOG],
+    group_name="health",
+    kinds={"postgres"},
+    description=(
+        "Availability, failures in a row, latency and breaker state of each model over the last day, from its real "
+        "calls. A model with an open breaker is not asked until its rest is over."
+    ),
+)
+def model_health(ensemble: dg.ResourceParam[Instance]) -> dg.MaterializeResult[None]:
+    """Read and keep every model's health."""
+    readings = FallbackManager(ensemble).record_health()
+    return dg.MaterializeResult(
+        metadata={
+            "unavailable": sum(not reading.is_available for reading in readings),
+            "models": markdown_table([asdict(reading) for reading in readings]),
+        }
+    )

@@ -1,0 +1,155 @@
+"""The decision ops and the graph asset they form: load, plan, consult, combine, size, record."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, cast
+
+import dagster as dg
+
+from ensemble_pipeline.domain import Snapshot
+from ensemble_pipeline.ensemble import decide
+from ensemble_pipeline.ensemble.engine import Consensus
+from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.plan import BatchContext, Plan
+from ensemble_pipeline.pipeline.resources import open_venue
+from ensemble_pipeline.pipeline.tables import markdown_table
+from ensemble_pipeline.store.decisions import EnsembleDecision
+
+IN_MEMORY = "in_memory"
+_OUT = dg.Out(io_manager_key=IN_MEMORY)
+
+
+class BatchConfig(dg.Config):
+    """Which batch a run decides."""
+
+    batch_id: int | None = None
+    """The batch; without one the run decides everything that waits."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The snapshots of a run, and the batch their decisions are booked under."""
+
+    batch_id: int
+    snapshots: list[Snapshot]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a run is going to do."""
+
+    context: BatchContext
+    plans: list[Plan]
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """What the members said together, one entry for each plan."""
+
+    planned: Planned
+    opinions: list[Consensus | None]
+
+
+@dg.op(ins={"upstream": dg.In(dg.Nothing)}, out=_OUT, description="Reads the batch's undecided snapshots.")
+def load(context: dg.OpExecutionContext, config: BatchConfig, ensemble: dg.ResourceParam[Instance]) -> Loaded:
+    """Read what waits for a decision."""
+    batch_id, snapshots = decide.load(ensemble, config.batch_id)
+    context.log.info("%d snapshots wait for a decision", len(snapshots))
+    return Loaded(batch_id, snapshots)
+
+
+@dg.op(out=_OUT, description="Passes the early gates, routes by trade value and chooses the members to ask.")
+def plan(context: dg.OpExecutionContext, loaded: Loaded, ensemble: dg.ResourceParam[Instance]) -> Planned:
+    """Plan every snapshot."""
+    read, plans = decide.plan(ensemble, loaded.snapshots, loaded.batch_id, context.run_id)
+    refused = Counter(str(it.refusal) for it in plans if it.refusal is not None)
+    context.log.info("%d plans, refused early: %s", len(plans), dict(refused))
+    return Planned(read, plans)
+
+
+@dg.op(out=_OUT, description="Asks all members about all markets, each call reserved in the budget before it leaves.")
+async def consult(context: dg.OpExecutionContext, planned: Planned, ensemble: dg.ResourceParam[Instance]) -> Planned:
+    """Ask the members."""
+    asked = await decide.consult(ensemble, planned.context, planned.plans)
+    context.log.info("%s", asked)
+    return planned
+
+
+@dg.op(
+    out=_OUT, description="Pools the answers in log-odds with the ranking's weights, calibrates, anchors to the price."
+)
+def combine(planned: Planned, ensemble: dg.ResourceParam[Instance]) -> Opinions:
+    """Form one consensus per market."""
+    return Opinions(planned, decide.combine(ensemble, planned.context, planned.plans))
+
+
+@dg.op(out=_OUT, description="Passes the late gates and sizes the paper order: a quarter of Kelly, within every cap.")
+async def size(combined: Opinions, ensemble: dg.ResourceParam[Instance]) -> list[EnsembleDecision]:
+    """Turn consensus into decisions."""
+    planned = combined.planned
+    async with open_venue(ensemble) as venue:
+        return await decide.size(ensemble, venue, planned.context, planned.plans, combined.opinions)
+
+
+@dg.op(out=_OUT, description="Writes the decisions, each once, with everything they rested on.")
+def record(
+    context: dg.OpExecutionContext, made: list[EnsembleDecision], ensemble: dg.ResourceParam[Instance]
+) -> dg.Output[None]:
+    """Record the decisions."""
+    recorded = decide.record(ensemble, made)
+    forecasts = sum(member.p_yes is not None for decision in made for member in decision.members)
+    context.log_event(
+        dg.AssetMaterialization("forecast_log", metadata={"dagster/row_count": forecasts}, partition=None)
+    )
+    metadata: dict[str, Any] = {
+        "dagster/row_count": len(recorded.decision_ids),
+        "already_decided": recorded.already_decided,
+        "by_terminal_reason": recorded.reasons,
+        "ranking_ids": sorted({decision.ranking_id for decision in made}),
+        "decisions": _table(made),
+    }
+    return dg.Output(None, metadata=metadata)
+
+
+def _table(made: list[EnsembleDecision]) -> dg.MarkdownMetadataValue:
+    return markdown_table(
+        [
+            {
+                "market": decision.market_id,
+                "decision": decision.final_decision,
+                "p_final": decision.p_final,
+                "p_market": decision.p_market,
+                "disagreement": decision.disagreement_level,
+                "members": len(decision.members),
+                "ranking": decision.ranking_id,
+            }
+            for decision in made
+        ]
+    )
+
+
+def _nothing() -> dg.AssetIn:
+    return dg.AssetIn(dagster_type=dg.Nothing)
+
+
+@dg.graph_asset(
+    ins={
+        "markets": _nothing(),
+        "model_rankings": _nothing(),
+        "calibration_tables": _nothing(),
+        "model_health": _nothing(),
+        "budget_status": _nothing(),
+    },
+    group_name="decisions",
+    kinds={"postgres"},
+    description=(
+        "One batch of markets decided: gates, answers, consensus, size. Each decision records the ranking, "
+        "calibration, settings and code it rested on. If a run fails, retry it: what is answered is not asked again."
+    ),
+)
+def ensemble_decisions(
+    markets: None, model_rankings: None, calibration_tables: None, model_health: None, budget_status: None
+) -> None:
+    """Decide one batch of markets."""
+    upstream = [markets, model_rankings, calibration_tables, model_health, budget_status]
+    return cast("None", record(size(combine(consult(plan(load(upstream)))))))

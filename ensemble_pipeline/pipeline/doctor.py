@@ -1,0 +1,117 @@
+"""`ensemble doctor`: what is missing, each with what to do."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from ensemble_pipeline.errors import ProviderError, SettingsError, UserError, VenueError
+from ensemble_pipeline.pipeline.family import require_free
+from ensemble_pipeline.pipeline.worlds import current_database
+from ensemble_pipeline.providers.manager import ProviderManager
+from ensemble_pipeline.settings import Settings, load_settings
+from ensemble_pipeline.store.migrate import pending_revisions
+from ensemble_pipeline.venues.kalshi.client import KalshiVenue
+
+_MARKS = {"ok": "ok     ", "note": "note   ", "missing": "MISSING"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: fine, worth knowing, or missing with what to do."""
+
+    subject: str
+    state: Literal["ok", "note", "missing"]
+    text: str
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether the real world cannot be run without it."""
+        return self.state == "missing"
+
+    def as_line(self) -> str:
+        """For a terminal."""
+        return f"{_MARKS[self.state]}  {self.subject:<22} {self.text}"
+
+    def as_json(self) -> dict[str, str]:
+        """For a machine."""
+        return asdict(self)
+
+
+def examine(port: int) -> list[Finding]:
+    """Look at settings, database, ports, keys, providers and the venue; changes nothing."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        return [Finding("settings", "missing", str(error))]
+    return [
+        Finding("settings", "ok", f"{len(settings.enabled_members)} members enabled"),
+        *_database(settings),
+        *_port(port),
+        *asyncio.run(_reachability(settings)),
+    ]
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    try:
+        with current_database(settings) as database:
+            pending = pending_revisions(database)
+    except UserError as error:
+        state: Literal["note", "missing"] = "note" if settings.database_url is None else "missing"
+        yield Finding("database", state, str(error))
+        return
+    where = "embedded" if settings.database_url is None else "the one in ENSEMBLE_DATABASE_URL"
+    yield Finding("database", "ok", f"{where} answers")
+    if pending:
+        what = f"{', '.join(pending)} pending: `ensemble up` or `ensemble demo` applies them"
+        yield Finding("migrations", "note", what)
+    else:
+        yield Finding("migrations", "ok", "none pending")
+
+
+def _port(port: int) -> Iterator[Finding]:
+    try:
+        require_free(port, "--port")
+    except UserError as error:
+        yield Finding("port", "note", str(error))
+    else:
+        yield Finding("port", "ok", f"{port} is free")
+
+
+async def _reachability(settings: Settings) -> list[Finding]:
+    async with ProviderManager(settings, os.environ) as manager:
+        findings = [await _member(manager, settings, name) for name in _providers_in_use(settings)]
+    return [*findings, await _venue(settings)]
+
+
+def _providers_in_use(settings: Settings) -> list[str]:
+    return sorted({member.provider for member in settings.enabled_members})
+
+
+async def _member(manager: ProviderManager, settings: Settings, provider: str) -> Finding:
+    member = next(member for member in settings.enabled_members if member.provider == provider)
+    subject = f"provider {provider}"
+    variable = manager.missing_key(member)
+    if variable is not None:
+        return Finding(subject, "missing", f"set {variable}, or disable its members in ENSEMBLE_MEMBERS")
+    try:
+        catalogue = await manager.probe(provider)
+    except ProviderError as error:
+        return Finding(subject, "missing", str(error))
+    wanted = [it.model for it in settings.enabled_members if it.provider == provider]
+    absent = [model for model in wanted if catalogue.models and model not in catalogue.models]
+    if absent:
+        return Finding(subject, "missing", f"does not list {', '.join(absent)}: name other models in ENSEMBLE_MEMBERS")
+    return Finding(subject, "ok", f"answers in {catalogue.latency_ms} ms")
+
+
+async def _venue(settings: Settings) -> Finding:
+    venue = KalshiVenue(settings.kalshi_base_url, settings.venue_timeout_s)
+    try:
+        page = await venue.open_markets()
+    except VenueError as error:
+        return Finding("venue kalshi", "missing", f"{error} Check ENSEMBLE_KALSHI_BASE_URL and the network.")
+    finally:
+        await venue.aclose()
+    return Finding("venue kalshi", "ok", f"answers; {len(page.listings)} markets on the first page")

@@ -1,0 +1,146 @@
+"""Plays a world to its end in one process: the same sensors, schedules, jobs and assets, without waiting for anyone.
+
+A stepped clock stands still while anything is pending and then moves to the world's next event, so a slow machine
+changes nothing in the result. Runs and events land in the same Dagster storage and show in the UI afterwards.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import dagster as dg
+
+from ensemble_pipeline.clock import ceil_hour
+from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.errors import EnsembleError
+from ensemble_pipeline.pipeline.schedules import health_and_budget_schedule, windows_schedule
+from ensemble_pipeline.pipeline.sensors import market_sensor, settlement_sensor
+from ensemble_pipeline.store.world_clock import StoredClock
+
+_MOST_FAILED_RUNS = 10
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+class Timeline(Protocol):
+    """When something changes in a world."""
+
+    def next_event_after(self, at: datetime) -> datetime | None:
+        """The next instant at which anything changes; ``None`` at the end."""
+        ...
+
+
+@dataclass
+class Played:
+    """What it took to play a world."""
+
+    steps: int = 0
+    runs: int = 0
+    failed_runs: int = 0
+
+
+class Conductor:
+    """Ticks sensors and schedules until nothing is pending, then lets the world go on."""
+
+    def __init__(
+        self,
+        definitions: dg.Definitions,
+        instance: Instance,
+        clock: StoredClock,
+        dagster: dg.DagsterInstance,
+        timeline: Timeline,
+    ) -> None:
+        self._definitions = definitions
+        self._instance = instance
+        self._clock = clock
+        self._dagster = dagster
+        self._timeline = timeline
+        self._cursors: dict[str, str | None] = {}
+        self.played = Played()
+
+    def play(self, on_step: Callable[[datetime], None]) -> Played:
+        """Play from where the clock stands to the world's end; `on_step` is told the time before each step.
+
+        Raises:
+            EnsembleError: a tick failed; what was done so far stands, and playing again goes on from there.
+        """
+        self._bury_dead_runs()
+        while True:
+            now = self._clock.now()
+            on_step(now)
+            self._settle_down()
+            following = self._timeline.next_event_after(now)
+            if following is None:
+                break
+            self._clock.advance_to(following)
+        # what became known within the last hour is first seen as of the next full one
+        self._clock.advance_to(ceil_hour(self._clock.now()))
+        self._settle_down()
+        return self.played
+
+    def _bury_dead_runs(self) -> None:
+        for run in self._dagster.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+            self._dagster.report_run_failed(run, "the process that ran it ended; its batch is taken up again")
+
+    def _settle_down(self) -> None:
+        self.played.steps += 1
+        while self._tick():
+            pass
+
+    def _tick(self) -> int:
+        """One round of everything that could request a run, settlements first; returns how many runs it took."""
+        return (
+            self._tick_sensor(settlement_sensor)
+            + self._tick_schedule(windows_schedule)
+            + self._tick_schedule(health_and_budget_schedule)
+            + self._tick_sensor(market_sensor)
+        )
+
+    def _tick_sensor(self, sensor: dg.SensorDefinition) -> int:
+        with dg.build_sensor_context(
+            instance=self._dagster,
+            cursor=self._cursors.get(sensor.name),
+            resources={"ensemble": self._instance},
+            definitions=self._definitions,
+        ) as context:
+            data = sensor.evaluate_tick(context)
+        self._cursors[sensor.name] = data.cursor
+        for event in data.asset_events:
+            self._dagster.report_runless_asset_event(event)
+        return self._run_all(list(data.run_requests or []), str(sensor.job_name))
+
+    def _tick_schedule(self, schedule: dg.ScheduleDefinition) -> int:
+        with dg.build_schedule_context(
+            instance=self._dagster,
+            scheduled_execution_time=self._clock.now(),
+            resources={"ensemble": self._instance},
+        ) as context:
+            data = schedule.evaluate_tick(context)
+        return self._run_all(list(data.run_requests or []), schedule.job_name)
+
+    def _run_all(self, requests: list[dg.RunRequest], job_name: str) -> int:
+        for request in requests:
+            job = self._definitions.resolve_job_def(request.job_name or job_name)
+            result = job.execute_in_process(
+                run_config=request.run_config,
+                instance=self._dagster,
+                tags={**request.tags, "dagster/run_key": request.run_key or ""},
+                raise_on_error=False,
+            )
+            self.played.runs += 1
+            if not result.success:
+                self._note_failure(result)
+        return len(requests)
+
+    def _note_failure(self, result: dg.ExecuteInProcessResult) -> None:
+        self.played.failed_runs += 1
+        if self.played.failed_runs > _MOST_FAILED_RUNS:
+            raise EnsembleError(
+                f"{self.played.failed_runs} runs failed, the last one is {result.run_id}: see it in the UI "
+                "(`ensemble up`), mend the cause and start again; nothing done so far is lost"
+            )

@@ -1,0 +1,63 @@
+"""Jobs and the tags by which their runs are found."""
+
+from datetime import date
+
+import dagster as dg
+
+from ensemble_pipeline.pipeline.assets.costs import budget_status, cost_report
+from ensemble_pipeline.pipeline.assets.monitoring import model_health
+from ensemble_pipeline.pipeline.assets.performance import (
+    calibration_tables,
+    model_rankings,
+    performance_windows,
+    scored_forecasts,
+    skill_cube,
+)
+from ensemble_pipeline.pipeline.decide import ensemble_decisions
+from ensemble_pipeline.pipeline.partitions import range_tags
+
+KIND_TAG = "ensemble/kind"
+BATCH_TAG = "ensemble/batch"
+
+decide_job = dg.define_asset_job(
+    "decide",
+    selection=[ensemble_decisions],
+    executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "decide"},
+    description="Decides one batch of markets. Idempotent: retry a failed run; answers are kept and nobody pays twice.",
+)
+learn_job = dg.define_asset_job(
+    "learn",
+    selection=[scored_forecasts, skill_cube, performance_windows, calibration_tables, model_rankings],
+    executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "learn"},
+    description="Scores what settled and brings cube, windows, calibration and ranking up to the present hour.",
+)
+watch_job = dg.define_asset_job(
+    "watch",
+    selection=[model_health, budget_status, cost_report],
+    executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "watch"},
+    description="Reads the health of the models and the state of the budget, and rebuilds the cost report.",
+)
+JOBS = [decide_job, learn_job, watch_job]
+
+
+def decide_request(batch_id: int, markets: int) -> dg.RunRequest:
+    """A run for a batch; its key is the batch's number, which is never used twice."""
+    return dg.RunRequest(
+        run_key=f"decide-{batch_id}",
+        job_name=decide_job.name,
+        run_config=dg.RunConfig(ops={"ensemble_decisions": {"ops": {"load": {"config": {"batch_id": batch_id}}}}}),
+        tags={BATCH_TAG: str(batch_id), "ensemble/markets": str(markets)},
+    )
+
+
+def learn_request(first: date, last: date, run_key: str) -> dg.RunRequest:
+    """A single run over the days from `first` to `last`."""
+    return dg.RunRequest(run_key=run_key, job_name=learn_job.name, tags=range_tags(first, last))
+
+
+def watch_request(run_key: str) -> dg.RunRequest:
+    """A run that reads health, budget and costs."""
+    return dg.RunRequest(run_key=run_key, job_name=watch_job.name)

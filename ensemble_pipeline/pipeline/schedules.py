@@ -1,0 +1,50 @@
+"""What recurs by the instance's clock.
+
+Dagster's schedules tick by the machine's minutes. An instance's hours may pass faster, so each tick asks the
+instance's clock whether something is due and skips where it is not.
+"""
+
+from datetime import timedelta
+
+import dagster as dg
+
+from ensemble_pipeline.clock import floor_hour
+from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.performance import PerformanceTracker
+from ensemble_pipeline.pipeline.jobs import learn_job, learn_request, watch_job, watch_request
+from ensemble_pipeline.store.monitoring import last_reading
+
+_READING_EVERY = timedelta(minutes=15)
+
+
+@dg.schedule(
+    job=learn_job,
+    cron_schedule="* * * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Brings windows, calibration and ranking up to each new hour of the instance's clock, today's again.",
+)
+def windows_schedule(ensemble: dg.ResourceParam[Instance]) -> dg.RunRequest | dg.SkipReason:
+    """Request learning where an hour has passed."""
+    span = PerformanceTracker(ensemble).days_to_learn()
+    if span is None:
+        return dg.SkipReason("the windows reach up to the present hour")
+    return learn_request(*span, f"hour-{floor_hour(ensemble.clock.now()).isoformat()}")
+
+
+@dg.schedule(
+    job=watch_job,
+    cron_schedule="* * * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Reads health, budget and costs each quarter of an hour of the instance's clock.",
+)
+def health_and_budget_schedule(ensemble: dg.ResourceParam[Instance]) -> dg.RunRequest | dg.SkipReason:
+    """Request a reading where the last one is a quarter of an hour old."""
+    now = ensemble.clock.now()
+    with ensemble.database.connection() as connection:
+        last = last_reading(connection)
+    if last is not None and now - last < _READING_EVERY:
+        return dg.SkipReason(f"last read at {last.isoformat()}")
+    return watch_request(f"reading-{now.isoformat()}")
+
+
+SCHEDULES = [windows_schedule, health_and_budget_schedule]

@@ -1,0 +1,129 @@
+"""What happens outside, turned into runs: markets to decide, settlements to learn from."""
+
+import asyncio
+from collections.abc import Sequence
+
+import dagster as dg
+
+from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.intake import Scan, scan_markets
+from ensemble_pipeline.ensemble.performance import PerformanceTracker
+from ensemble_pipeline.ensemble.settlement import SettlementNews, bring_resolutions
+from ensemble_pipeline.errors import VenueUnavailableError
+from ensemble_pipeline.pipeline.jobs import BATCH_TAG, decide_job, decide_request, learn_job, learn_request
+from ensemble_pipeline.pipeline.resources import open_venue
+from ensemble_pipeline.store import markets
+
+_MOST_RETRIES = 3
+_IN_PROGRESS = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dg.sensor(
+    job=decide_job,
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Finds new and materially changed markets and requests decision runs in batches. What was requested and not "
+        "decided is requested again under the same key until it is; no market is lost where a tick dies."
+    ),
+)
+def market_sensor(
+    context: dg.SensorEvaluationContext, ensemble: dg.ResourceParam[Instance]
+) -> dg.SensorResult | dg.SkipReason:
+    """Look at the venue once, and request what waits for a decision."""
+    try:
+        scan = asyncio.run(_scan(ensemble, context.cursor))
+    except VenueUnavailableError as error:
+        return dg.SkipReason(f"{error} The next tick asks again.")
+    waiting = renew_failed(ensemble, context.instance)
+    return dg.SensorResult(
+        run_requests=[decide_request(batch_id, len(ids)) for batch_id, ids in waiting.items()],
+        asset_events=[_seen(scan)] if scan.due or scan.rejected else [],
+        # an empty cursor would leave the old one in place
+        cursor=scan.next_cursor or "",
+    )
+
+
+async def _scan(instance: Instance, cursor: str | None) -> Scan:
+    async with open_venue(instance) as venue:
+        return await scan_markets(instance, venue, cursor or None)
+
+
+def _seen(scan: Scan) -> dg.AssetObservation:
+    metadata = {"open_markets": scan.seen, "due": scan.due, "rejected_rows": scan.rejected}
+    return dg.AssetObservation("markets", metadata=metadata)
+
+
+def renew_failed(instance: Instance, dagster: dg.DagsterInstance) -> dict[int, tuple[int, ...]]:
+    """Batches to request: those undecided, and in place of one whose run ended without deciding it, a new one.
+
+    After three renewals a batch is left alone; its snapshots show as undecided in ``ensemble status``.
+    """
+    with instance.database.connection() as connection:
+        waiting = markets.undecided_batches(connection)
+    wanted: dict[int, tuple[int, ...]] = {}
+    for batch_id, snapshot_ids in waiting.items():
+        runs = dagster.get_runs(dg.RunsFilter(tags={BATCH_TAG: str(batch_id)}))
+        if not runs:
+            wanted[batch_id] = snapshot_ids
+        elif not any(run.status in _IN_PROGRESS for run in runs):
+            wanted.update(_renew(instance, batch_id, snapshot_ids))
+    return wanted
+
+
+def _renew(instance: Instance, batch_id: int, snapshot_ids: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    with instance.database.connection() as connection:
+        if markets.retries_of(connection, batch_id) >= _MOST_RETRIES:
+            return {}
+        renewed = markets.open_batch(connection, snapshot_ids, instance.clock.now(), retry_of=batch_id)
+    return {renewed: tuple(snapshot_ids)}
+
+
+@dg.sensor(
+    job=learn_job,
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Asks the venue what markets settled to, keeps each new word as a version, pays out paper positions and "
+        "requests a learning run. There is no cursor to lose: what has no resolution is asked for again."
+    ),
+)
+def settlement_sensor(
+    ensemble: dg.ResourceParam[Instance],
+) -> dg.SensorResult | dg.SkipReason:
+    """Look at the venue's settlements once, and request learning where something is new."""
+    try:
+        news = asyncio.run(_bring(ensemble))
+    except VenueUnavailableError as error:
+        return dg.SkipReason(f"{error} The next tick asks again.")
+    pending = PerformanceTracker(ensemble).unlearnt_resolution()
+    if pending is None:
+        return dg.SkipReason("nothing settled that is not learnt yet")
+    first, last, resolution_id = pending
+    return dg.SensorResult(
+        run_requests=[learn_request(first, last, f"settlement-{resolution_id}")],
+        asset_events=[_settled(news)] if news.market_ids else [],
+    )
+
+
+async def _bring(instance: Instance) -> SettlementNews:
+    async with open_venue(instance) as venue:
+        return await bring_resolutions(instance, venue)
+
+
+def _settled(news: SettlementNews) -> dg.AssetMaterialization:
+    metadata = {
+        "dagster/row_count": len(news.market_ids),
+        "positions_settled": news.positions_settled,
+        "rejected_rows": news.rejected,
+    }
+    return dg.AssetMaterialization("resolutions", metadata=metadata)
+
+
+SENSORS = [market_sensor, settlement_sensor]

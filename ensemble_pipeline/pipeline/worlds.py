@@ -1,0 +1,183 @@
+"""From a world to an instance that lives in it: database, sandbox address, members, dates."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from ensemble_pipeline.errors import UserError
+from ensemble_pipeline.replay.archive import read_archive
+from ensemble_pipeline.replay.archive_world import ArchiveWorld
+from ensemble_pipeline.sandbox.synthetic import SyntheticWorld
+from ensemble_pipeline.sandbox.world import World, WorldModel
+from ensemble_pipeline.settings import Settings, load_settings
+from ensemble_pipeline.store.database import Database
+from ensemble_pipeline.store.embedded import EmbeddedServer, start_embedded
+from ensemble_pipeline.store.migrate import migrate
+from ensemble_pipeline.store.worlds import claim_world
+
+SANDBOX_KEY = "sandbox"
+_KEY_VARIABLE = "ENSEMBLE_SANDBOX_KEY"
+_CURRENT = "current_database"
+
+
+@dataclass(frozen=True, slots=True)
+class WorldSpec:
+    """Which world to play: an archive (or part of it), or a synthetic one."""
+
+    archive: Path | None
+    first: date | None
+    last: date | None
+    seed: int
+    days: int
+    markets_per_day: int
+
+    def open(self) -> World:
+        """The world itself.
+
+        Raises:
+            ArchiveError: the archive cannot be played.
+        """
+        if self.archive is None:
+            return SyntheticWorld(seed=self.seed, days=self.days, markets_per_day=self.markets_per_day)
+        return ArchiveWorld(read_archive(self.archive), self.first, self.last)
+
+    def arguments(self) -> list[str]:
+        """The command-line options that name this world again."""
+        named: dict[str, object] = {"--seed": self.seed, "--days": self.days, "--markets-per-day": self.markets_per_day}
+        if self.archive is not None:
+            named = {"--archive": self.archive.resolve(), "--from": self.first, "--to": self.last}
+        return [text for name, value in named.items() if value is not None for text in (name, str(value))]
+
+
+def world_environment(world: World, sandbox_url: str, member_policy: str) -> dict[str, str]:
+    """The settings, as environment variables, of an instance that lives in `world`.
+
+    The sandbox and the real services differ in base URLs and keys alone. An archive is decided again at each of its
+    instants, whatever their distance; asking all its members may cost more per decision than an operator would pay.
+    """
+    variables = {
+        "ENSEMBLE_KALSHI_BASE_URL": f"{sandbox_url}/trade-api/v2",
+        "ENSEMBLE_MEMBERS": json.dumps([_member(model) for model in world.models]),
+        "ENSEMBLE_ENSEMBLE__MEMBER_POLICY": member_policy,
+        "ENSEMBLE_HISTORY_START": world.starts_at.date().isoformat(),
+        "ENSEMBLE_HISTORY_END": (world.ends_at + timedelta(hours=1)).date().isoformat(),
+        _KEY_VARIABLE: SANDBOX_KEY,
+    }
+    for provider in sorted({model.provider for model in world.models}):
+        prefix = f"ENSEMBLE_PROVIDERS__{provider.upper()}"
+        variables[f"{prefix}__BASE_URL"] = f"{sandbox_url}/providers/{provider}/v1"
+        variables[f"{prefix}__API_KEY_ENV"] = _KEY_VARIABLE
+    if world.kind == "archive":
+        variables |= {"ENSEMBLE_SCAN__REASSESS_HOURS": "0", "ENSEMBLE_SCAN__MAX_HORIZON_DAYS": "36500"}
+    if member_policy == "all":
+        variables["ENSEMBLE_BUDGET__DECISION_USD"] = "unlimited"
+    return variables
+
+
+def _member(model: WorldModel) -> dict[str, str]:
+    return {
+        "name": model.name,
+        "provider": model.provider,
+        "model": model.wire_model,
+        "input_usd_per_mtok": str(model.input_usd_per_mtok),
+        "output_usd_per_mtok": str(model.output_usd_per_mtok),
+    }
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where an instance lives: its database, its folder, and the embedded server where there is one."""
+
+    database_url: str
+    folder: Path
+    server: EmbeddedServer | None
+
+    def environment(self) -> dict[str, str]:
+        """What a process of this instance needs in its environment."""
+        return {
+            "ENSEMBLE_DATABASE_URL": self.database_url,
+            "DAGSTER_HOME": str(self.folder),
+            "DAGSTER_EVENT_BATCH_SIZE": "100",
+            "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
+        }
+
+
+def database_name(world_key: str) -> str:
+    """A PostgreSQL database name for a world.
+
+    >>> database_name("polymarket_live_2025-1f0c")
+    'ensemble_polymarket_live_2025_1f0c'
+    """
+    return f"ensemble_{re.sub(r'[^a-z0-9]+', '_', world_key.lower())}"[:63].rstrip("_")
+
+
+@contextmanager
+def open_home(world_key: str, kind: str, *, fresh: bool = False) -> Iterator[Home]:
+    """The home of a world, with its schema up to date: the database that is named, else one of the embedded server.
+
+    The embedded server is released last, and stops where no other process needs it.
+
+    Raises:
+        DatabaseError: no database can be had, or the one named holds another world.
+        UserError: `fresh` was asked of a database that is not ours to drop.
+    """
+    settings = load_settings()
+    name = database_name(world_key)
+    folder = settings.data_dir / "dagster" / name
+    server = None
+    if settings.database_url is not None:
+        if fresh:
+            raise UserError("--fresh drops an embedded database only; empty the one in ENSEMBLE_DATABASE_URL yourself")
+        url = settings.database_url.get_secret_value()
+    else:
+        server = start_embedded(settings.data_dir)
+        server.hold()
+        if fresh:
+            server.drop_database(name)
+        url = server.ensure_database(name)
+        (settings.data_dir / _CURRENT).write_text(name)
+    try:
+        _prepare(url, world_key, kind)
+        yield Home(url, folder, server)
+    finally:
+        if server is not None:
+            server.release()
+
+
+def _prepare(url: str, world_key: str, kind: str) -> None:
+    database = Database(url)
+    migrate(database)
+    with database.connection() as connection:
+        claim_world(connection, world_key, kind)
+    database.close()
+
+
+@contextmanager
+def current_database(settings: Settings) -> Iterator[Database]:
+    """The database of the instance last started here, or the one that is named; starts an embedded server if needed.
+
+    Raises:
+        UserError: nothing was ever started here and no database is named.
+    """
+    server = None
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+    else:
+        marker = settings.data_dir / _CURRENT
+        if not marker.exists():
+            raise UserError("Nothing was started here yet: run `ensemble demo` or `ensemble up` first.")
+        server = start_embedded(settings.data_dir)
+        server.hold()
+        url = server.url(marker.read_text())
+    database = Database(url)
+    try:
+        yield database
+    finally:
+        database.close()
+        if server is not None:
+            server.release()
+

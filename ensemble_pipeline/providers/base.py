@@ -1,0 +1,63 @@
+"""What every provider client offers and speaks of; the dialects live in one module each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ensemble_pipeline.domain import CallStatus, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One question as a model gets it; `prompt_hash` is the SHA-256 of its template, in hex."""
+
+    role: str
+    version: int
+    prompt_hash: str
+    system: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawReply:
+    """One billed reply before anyone read its text.
+
+    `status` is provisional: ``ANSWERED`` says that the model finished, not that its text can be read;
+    ``REFUSED_BY_MODEL`` and ``UNREADABLE`` are final and come with a `problem`. `response_model` is the model that
+    answered, which may be another than the one asked. `reported_cost_micro_usd` is the provider's own figure,
+    rounded up, or ``None``. `cache_write_tokens` are part of `usage.input_tokens` and may cost more than those.
+    """
+
+    text: str
+    response_model: str
+    usage: Usage
+    reported_cost_micro_usd: int | None
+    latency_ms: int
+    status: CallStatus
+    problem: str | None = None
+    cache_write_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCatalogue:
+    """The models a provider says it serves, and the announced last day (YYYY-MM-DD) of those that have one."""
+
+    latency_ms: int
+    models: tuple[str, ...]
+    shutdown_dates: Mapping[str, str] = field(default_factory=dict)
+
+
+class ProviderClient(Protocol):
+    """One provider, in one dialect. Every method raises the ``ProviderError`` tree, nothing else."""
+
+    async def ask(self, model: str, prompt: Prompt, max_output_tokens: int) -> RawReply:
+        """Exactly one HTTP attempt at an answer of at most `max_output_tokens`, reasoning included."""
+        ...
+
+    async def list_models(self) -> ModelCatalogue:
+        """The models on offer; costs nothing."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release the connections."""
+        ...

@@ -1,0 +1,215 @@
+"""The one mapping from what can go wrong over HTTP to the ``ProviderError`` tree.
+
+A message names the provider, the status, a short cleaned excerpt of what it said, and what to do. It holds no key,
+no header and no request body: keys are removed from excerpts too, because some providers echo them.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from ensemble_pipeline.errors import (
+    BadReplyError,
+    CredentialsError,
+    ModelGoneError,
+    OutOfCreditError,
+    ProviderError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    RateLimitedError,
+)
+from ensemble_pipeline.providers.texts import one_line, without_keys
+
+EXCERPT_LENGTH = 200
+
+_CREDIT_CODES = frozenset(
+    {
+        "insufficient_quota",
+        "credit_balance_exhausted",
+        "organization_usage_limit_exceeded",
+        "billing_error",
+        "enforced_spend_limit_reached",
+    }
+)
+# some providers say it in words only, Anthropic with 400 and xAI with 403
+_CREDIT_WORDS = re.compile(
+    r"credit balance is too low|any credits|used all available credits|spending limit", re.IGNORECASE
+)
+_KEY_WORDS = re.compile(r"\bapi[ _-]?key\b", re.IGNORECASE)
+_MODEL_WORDS = re.compile(r"\bmodels?\b|no endpoints found", re.IGNORECASE)
+_BAD_MODEL_WORDS = re.compile(r"not a valid model|\bmodel\b.*\b(?:not found|not exist)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Whom a client talks to. `api_key` never shows in a repr; `timeout_s` bounds one whole exchange."""
+
+    provider: str
+    base_url: str
+    timeout_s: float
+    api_key_env: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+    @property
+    def shown_url(self) -> str:
+        """`base_url` without user name and password."""
+        parts = urlsplit(self.base_url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def error_from_exception(error: httpx.HTTPError | TimeoutError, endpoint: Endpoint) -> ProviderError:
+    """The error for an exchange that ended without a complete reply."""
+    who, where = endpoint.provider, endpoint.shown_url
+    setting = f"ENSEMBLE_PROVIDERS__{who.upper()}"
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+        return ProviderUnavailableError(
+            f"{who} cannot be reached at {where} ({type(error).__name__}). Check that the server runs and the network "
+            f"lets you through, or set {setting}__BASE_URL."
+        )
+    if isinstance(error, (TimeoutError, httpx.TimeoutException)):
+        return ProviderTimeoutError(
+            f"{who} gave no complete reply within {endpoint.timeout_s:g} s at {where}. If that happens often, raise "
+            f"{setting}__TIMEOUT_S or choose a faster model.",
+            may_be_billed=True,
+        )
+    if isinstance(error, (httpx.UnsupportedProtocol, httpx.ProxyError)):
+        return ProviderUnavailableError(
+            f"{who} cannot be reached at {where} ({type(error).__name__}). Check {setting}__BASE_URL and the proxy."
+        )
+    if isinstance(error, httpx.DecodingError):
+        return BadReplyError(f"{who} sent a reply at {where} that cannot be decompressed.", may_be_billed=True)
+    return ProviderUnavailableError(
+        f"The connection to {who} at {where} broke ({type(error).__name__}); asking again may help.", may_be_billed=True
+    )
+
+
+def error_from_response(response: httpx.Response, endpoint: Endpoint) -> ProviderError:
+    """The error for a reply whose status is not 2xx."""
+    said = _read(response.text)
+    return error_from_status(response.status_code, said, response.headers, endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an error body says: its machine-readable codes and its words. Nothing of it is trusted."""
+
+    codes: frozenset[str]
+    words: str
+    is_json: bool = True
+
+
+def said_by(body: Mapping[str, Any]) -> Said:
+    """Codes and words of a JSON error body: OpenAI's and Anthropic's nested form, xAI's flat one."""
+    nested = body.get("error")
+    parts = [body, nested] if isinstance(nested, Mapping) else [body]
+    if isinstance(nested, Mapping) and isinstance(nested.get("details"), Mapping):
+        parts.append(nested["details"])
+    codes = {part[key] for part in parts for key in ("code", "type", "error_code") if isinstance(part.get(key), str)}
+    candidates = [part.get("message") for part in reversed(parts)] + [nested, body.get("detail"), body.get("code")]
+    words = next((text for text in candidates if isinstance(text, str) and text), "")
+    return Said(frozenset(codes), words)
+
+
+def error_from_status(status: int, said: Said, headers: Mapping[str, str], endpoint: Endpoint) -> ProviderError:
+    """The error for `status` with what the body said; headers are read for the waiting time alone."""
+    kind, advice = _classify(status, said, endpoint)
+    excerpt = excerpt_of(said.words, endpoint) or "no explanation"
+    may_wait = issubclass(kind, (RateLimitedError, ProviderUnavailableError))
+    return kind(
+        f"{endpoint.provider} answered {status}: {excerpt} | {advice}",
+        http_status=status,
+        retry_after_s=retry_after_s(headers) if may_wait else None,
+    )
+
+
+def bad_reply(endpoint: Endpoint, what: str, status: int = 200) -> BadReplyError:
+    """The error for a reply that is not what the wire format promises; `what` must hold no text of the provider."""
+    return BadReplyError(f"{endpoint.provider} answered {status}, but {what}.", http_status=status, may_be_billed=True)
+
+
+def excerpt_of(text: str, endpoint: Endpoint) -> str:
+    """At most 200 characters of `text` on one line, without control characters and keys."""
+    # cleaned before keys are looked for, so that no control character can hide one; bounded so that it stays cheap
+    clean = one_line(text[: 20 * EXCERPT_LENGTH], 20 * EXCERPT_LENGTH)
+    return one_line(without_keys(clean, endpoint.api_key), EXCERPT_LENGTH)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, ≥ 0, from ``retry-after-ms`` or ``retry-after`` (seconds or a date); ``None`` if not said."""
+    for name, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
+        try:
+            seconds = float(headers.get(name, "")) / per_second
+        except ValueError:
+            continue
+        if math.isfinite(seconds):
+            return max(seconds, 0.0)
+    try:
+        # the reply's own date is the far side's clock, which is the one its waiting time refers to
+        wait = parsedate_to_datetime(headers.get("retry-after", "")) - parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError):
+        return None
+    return max(wait.total_seconds(), 0.0)
+
+
+def _read(text: str) -> Said:
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return Said(frozenset(), text, is_json=False)
+    if not isinstance(body, Mapping):
+        return Said(frozenset(), text, is_json=False)
+    said = said_by(body)
+    return said if said.words else Said(said.codes, text)
+
+
+def _classify(status: int, said: Said, endpoint: Endpoint) -> tuple[type[ProviderError], str]:
+    if _is_out_of_credit(status, said):
+        return OutOfCreditError, "Top up the account or raise its spending limit; asking again cannot help."
+    if status == 429:
+        return RateLimitedError, "Asking again later can help."
+    if status in (401, 403) or (status == 400 and _KEY_WORDS.search(said.words)):
+        return CredentialsError, _key_advice(endpoint)
+    if _is_model_gone(status, said):
+        return ModelGoneError, "The provider does not serve this model; name another in ENSEMBLE_MEMBERS."
+    if status >= 500 or status == 408:
+        return ProviderUnavailableError, "Asking again later can help."
+    return ProviderError, _refusal_advice(status, endpoint)
+
+
+def _is_model_gone(status: int, said: Said) -> bool:
+    if "model_not_found" in said.codes:
+        return True
+    if status == 404:
+        # a web server without such a path says 404 too, but not as JSON that speaks of a model
+        return said.is_json and _MODEL_WORDS.search(said.words) is not None
+    return status == 400 and _BAD_MODEL_WORDS.search(said.words) is not None
+
+
+def _refusal_advice(status: int, endpoint: Endpoint) -> str:
+    if status == 404 or 300 <= status < 400:
+        setting = f"ENSEMBLE_PROVIDERS__{endpoint.provider.upper()}__BASE_URL"
+        return f"Nothing is served at {endpoint.shown_url}; correct {setting}."
+    return "The provider refuses this request; asking again as it is cannot help."
+
+
+def _is_out_of_credit(status: int, said: Said) -> bool:
+    if (
+        status == 402
+        or said.codes & _CREDIT_CODES
+        or any(code.endswith("_spend_limit_exceeded") for code in said.codes)
+    ):
+        return True
+    return status in (400, 403, 429) and _CREDIT_WORDS.search(said.words) is not None
+
+
+def _key_advice(endpoint: Endpoint) -> str:
+    if endpoint.api_key_env is None:
+        return f"Name the variable that holds its key in ENSEMBLE_PROVIDERS__{endpoint.provider.upper()}__API_KEY_ENV."
+    return f"Set {endpoint.api_key_env} to a key that is valid and has permission."

@@ -1,0 +1,139 @@
+"""``ProviderManager``: the one way to a model. One call is one HTTP attempt, priced and checked.
+
+Retries, failover, budgets and the ledger live above, in ``ensemble``.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from ensemble_pipeline.domain import CallStatus, ModelReply
+from ensemble_pipeline.errors import CredentialsError, SettingsError, UnknownPriceError
+from ensemble_pipeline.providers.answers import UnreadableAnswerError, read_answer
+from ensemble_pipeline.providers.anthropic import AnthropicClient
+from ensemble_pipeline.providers.base import ModelCatalogue, Prompt, ProviderClient, RawReply
+from ensemble_pipeline.providers.http_errors import Endpoint
+from ensemble_pipeline.providers.openai_chat import OpenAIChatClient
+from ensemble_pipeline.providers.prices import CostSource, cost_micro_usd
+from ensemble_pipeline.settings import MemberSettings, ProviderSettings, Settings
+
+
+class ProviderManager:
+    """All providers of one instance. Lives within one event loop; close it, or use it as ``async with``.
+
+    Each provider has one pool of connections and lets `max_concurrency` calls through at once; the wait for one's
+    turn counts towards neither the time limit nor the latency.
+    """
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        """Prepare the providers of `settings`, with keys from `environ`; connects to nothing yet."""
+        self._providers = settings.providers
+        self._environ = environ
+        self._turns = {name: asyncio.Semaphore(it.max_concurrency) for name, it in self._providers.items()}
+        self._clients: dict[str, ProviderClient] = {}
+
+    async def ask(self, member: MemberSettings, prompt: Prompt) -> ModelReply:
+        """Ask `member` once.
+
+        Returns:
+            A billed reply. An unreadable answer or a refusal is one too: `answer` is then ``None`` and `problem` says
+            why. Where no source knows what the reply cost, `cost_micro_usd` is ``None`` and the caller's reservation
+            stands for it.
+
+        Raises:
+            ProviderError: the subclass says what happened; `may_be_billed` whether something may be owed.
+            SettingsError: the member's provider is not among the settings, or its URL is none.
+        """
+        client = self._client(member.provider)
+        async with self._turns[member.provider]:
+            raw = await client.ask(member.model, prompt, member.max_output_tokens)
+        return _to_reply(raw, member)
+
+    def missing_key(self, member: MemberSettings) -> str | None:
+        """The environment variable that has to hold a key before `member` can be asked, or ``None`` if all is set."""
+        variable = self._settings_of(member.provider).api_key_env
+        return variable if variable is not None and not self._environ.get(variable, "").strip() else None
+
+    async def probe(self, provider: str) -> ModelCatalogue:
+        """Whether `provider` answers, how fast and with which models. Costs nothing.
+
+        Raises:
+            ProviderError: it does not answer, or not usefully; the subclass says what happened.
+            SettingsError: no such provider.
+        """
+        client = self._client(provider)
+        async with self._turns[provider]:
+            return await client.list_models()
+
+    async def aclose(self) -> None:
+        """Release all connections; the manager can be used again."""
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            await client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _settings_of(self, provider: str) -> ProviderSettings:
+        try:
+            return self._providers[provider]
+        except KeyError:
+            known = ", ".join(sorted(self._providers))
+            raise SettingsError(f"unknown provider {provider!r}; known: {known}") from None
+
+    def _client(self, provider: str) -> ProviderClient:
+        if provider not in self._clients:
+            self._clients[provider] = self._connect(provider)
+        return self._clients[provider]
+
+    def _connect(self, provider: str) -> ProviderClient:
+        settings = self._settings_of(provider)
+        key = None if settings.api_key_env is None else self._key(provider, settings.api_key_env)
+        endpoint = Endpoint(provider, settings.base_url, settings.timeout_s, settings.api_key_env, key)
+        if settings.dialect == "anthropic_messages":
+            return AnthropicClient(endpoint, settings.max_concurrency)
+        return OpenAIChatClient(endpoint, settings.max_concurrency)
+
+    def _key(self, provider: str, variable: str) -> str:
+        key = self._environ.get(variable, "").strip()
+        if not key:
+            raise CredentialsError(f"{provider} needs a key and {variable} holds none. Set {variable}.")
+        # refused here because the HTTP library would print the value it cannot send
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise CredentialsError(f"{variable} holds characters that no key has (blanks, accents). Set it again.")
+        return key
+
+
+def _to_reply(raw: RawReply, member: MemberSettings) -> ModelReply:
+    status, answer, problem = raw.status, None, raw.problem
+    if status is CallStatus.ANSWERED:
+        try:
+            answer = read_answer(raw.text)
+        except UnreadableAnswerError as error:
+            status, problem = CallStatus.UNREADABLE, str(error)
+    cost, source = _price(raw, member)
+    return ModelReply(
+        status=status,
+        response_model=raw.response_model,
+        text=raw.text,
+        usage=raw.usage,
+        latency_ms=raw.latency_ms,
+        cost_micro_usd=cost,
+        cost_source=source.value,
+        answer=answer,
+        problem=problem,
+    )
+
+
+def _price(raw: RawReply, member: MemberSettings) -> tuple[int | None, CostSource]:
+    try:
+        return cost_micro_usd(raw, member)
+    except UnknownPriceError:
+        # the reply is paid for: throwing it away would lose the answer and save nothing
+        return None, CostSource.UNKNOWN

@@ -1,0 +1,127 @@
+"""The OpenAI-shaped ``/chat/completions`` dialect: xAI, OpenAI, OpenRouter and local servers."""
+
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
+
+from ensemble_pipeline.domain import MICRO_PER_USD, CallStatus, Usage
+from ensemble_pipeline.providers.answers import ANSWER_SCHEMA, ANSWER_SCHEMA_NAME
+from ensemble_pipeline.providers.base import ModelCatalogue, Prompt, RawReply
+from ensemble_pipeline.providers.http_errors import Endpoint, bad_reply
+from ensemble_pipeline.providers.texts import storable
+from ensemble_pipeline.providers.wire import Fields, Wire, read_catalogue
+
+XAI_TICKS_PER_MICRO_USD = 10_000
+MAX_REPORTED_USD = 1_000_000
+
+
+class OpenAIChatClient:
+    """A provider that speaks ``/chat/completions``."""
+
+    def __init__(self, endpoint: Endpoint, max_connections: int) -> None:
+        self._endpoint = endpoint
+        headers = {"authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
+        self._wire = Wire(endpoint, headers, max_connections)
+
+    async def ask(self, model: str, prompt: Prompt, max_output_tokens: int) -> RawReply:
+        """Exactly one HTTP attempt at an answer; raises the ``ProviderError`` tree."""
+        reply = await self._wire.post("/chat/completions", self._body(model, prompt, max_output_tokens))
+        top = Fields(reply.data, self._endpoint)
+        choices = top.objects("choices")
+        if not choices:
+            raise bad_reply(self._endpoint, "it holds no choice")
+        status, text, problem = _read_choice(choices[0], max_output_tokens)
+        usage, cache_write_tokens = _read_usage(top.child("usage"))
+        return RawReply(
+            text=storable(text),
+            response_model=top.name("model", model),
+            usage=usage,
+            reported_cost_micro_usd=self._reported_cost(top.child("usage")),
+            latency_ms=reply.latency_ms,
+            status=status,
+            problem=problem,
+            cache_write_tokens=cache_write_tokens,
+        )
+
+    async def list_models(self) -> ModelCatalogue:
+        """The models on offer; costs nothing."""
+        return read_catalogue(await self._wire.get("/models"), self._endpoint)
+
+    async def aclose(self) -> None:
+        """Release the connections."""
+        await self._wire.aclose()
+
+    def _body(self, model: str, prompt: Prompt, max_output_tokens: int) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": [
+                {"role": "system", "content": prompt.system},
+                {"role": "user", "content": prompt.user},
+            ],
+            "max_completion_tokens": max_output_tokens,
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": ANSWER_SCHEMA_NAME, "strict": True, "schema": ANSWER_SCHEMA},
+            },
+        }
+        if self._endpoint.api_key_env is None:
+            # local servers know the bound by its older name; the hosted ones refuse a request that gives both
+            body["max_tokens"] = max_output_tokens
+        if self._endpoint.provider == "openrouter":
+            # without it a request may be routed to a host that ignores the schema
+            body["provider"] = {"require_parameters": True}
+        return body
+
+    def _reported_cost(self, usage: Fields) -> int | None:
+        ticks = usage.data.get("cost_in_usd_ticks")
+        if ticks is not None:
+            return self._micro_usd(ticks, Decimal(1) / XAI_TICKS_PER_MICRO_USD, "usage.cost_in_usd_ticks")
+        # other servers may use so plain a name for something else
+        if self._endpoint.provider != "openrouter" or usage.data.get("cost") is None:
+            return None
+        micro_usd = self._micro_usd(usage.data["cost"], Decimal(MICRO_PER_USD), "usage.cost")
+        upstream = usage.optional_child("cost_details").data.get("upstream_inference_cost")
+        if usage.data.get("is_byok") is True and upstream is not None:
+            # with a key of one's own `cost` is OpenRouter's fee alone
+            micro_usd += self._micro_usd(upstream, Decimal(MICRO_PER_USD), "usage.cost_details.upstream_inference_cost")
+        return micro_usd
+
+    def _micro_usd(self, value: object, micro_usd_per_unit: Decimal, path: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+            raise bad_reply(self._endpoint, f"{path} is not a number")
+        amount = Decimal(value)
+        # compared before multiplying: a huge exponent would exhaust the memory as an int
+        if not amount.is_finite() or not 0 <= amount <= MAX_REPORTED_USD * MICRO_PER_USD / micro_usd_per_unit:
+            raise bad_reply(self._endpoint, f"{path} is no amount of money")
+        return int((amount * micro_usd_per_unit).to_integral_value(ROUND_CEILING))
+
+
+def _read_choice(choice: Fields, max_output_tokens: int) -> tuple[CallStatus, str, str | None]:
+    message = choice.child("message")
+    content = message.text("content")
+    finish = choice.name("finish_reason", "stop")
+    if refusal := message.text("refusal"):
+        return CallStatus.REFUSED_BY_MODEL, refusal, "the model refused to answer"
+    if finish == "content_filter":
+        return CallStatus.REFUSED_BY_MODEL, content or "", "the provider's content filter stopped the answer"
+    if finish == "length":
+        return CallStatus.UNREADABLE, content or "", f"cut at {max_output_tokens} output tokens, reasoning included"
+    if content is None:
+        return CallStatus.UNREADABLE, "", f"the reply holds no text (finish_reason {finish})"
+    return CallStatus.ANSWERED, content, None
+
+
+def _read_usage(usage: Fields) -> tuple[Usage, int]:
+    prompt_tokens = usage.tokens("prompt_tokens")
+    completion_tokens = usage.tokens("completion_tokens", 0)
+    total_tokens = usage.tokens("total_tokens", prompt_tokens + completion_tokens)
+    prompt_details = usage.optional_child("prompt_tokens_details")
+    completion_details = usage.optional_child("completion_tokens_details")
+    counted = Usage(
+        input_tokens=prompt_tokens,
+        # xAI leaves reasoning out of completion_tokens, OpenAI counts it in; the total always holds it
+        output_tokens=max(completion_tokens, total_tokens - prompt_tokens),
+        cached_input_tokens=min(prompt_details.tokens("cached_tokens", 0), prompt_tokens),
+        reasoning_tokens=completion_details.tokens("reasoning_tokens", 0),
+    )
+    written = prompt_details.tokens("cache_write_tokens", 0)
+    return counted, min(written, prompt_tokens - counted.cached_input_tokens)

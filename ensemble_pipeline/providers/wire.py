@@ -1,0 +1,207 @@
+"""One HTTP exchange with a provider, and checked reading of the JSON that comes back.
+
+Belongs here: connections, the time limit, decoding, field checks. Does not: what a field means (the dialects) or
+which error a failure is (``http_errors``).
+"""
+
+import asyncio
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from ssl import SSLContext
+from typing import Any, NoReturn
+
+import httpx
+
+from ensemble_pipeline.clock import Stopwatch
+from ensemble_pipeline.errors import SettingsError
+from ensemble_pipeline.providers.base import ModelCatalogue
+from ensemble_pipeline.providers.http_errors import (
+    Endpoint,
+    bad_reply,
+    error_from_exception,
+    error_from_response,
+    error_from_status,
+    said_by,
+)
+from ensemble_pipeline.providers.texts import one_line
+
+CONNECT_TIMEOUT_S = 5.0
+MAX_TOKENS_PER_CALL = 1_000_000_000
+_NAME_LENGTH = 200
+_WHOLE_MS = re.compile(r"[0-9]{1,9}")
+
+
+@dataclass(frozen=True, slots=True)
+class WireReply:
+    """A decoded JSON object and how long it took, ≥ 0 ms, as the provider says or else as measured."""
+
+    data: Mapping[str, Any]
+    latency_ms: int
+
+
+class Wire:
+    """The connections to one provider."""
+
+    def __init__(self, endpoint: Endpoint, headers: Mapping[str, str], max_connections: int) -> None:
+        self.endpoint = endpoint
+        try:
+            self._client = httpx.AsyncClient(
+                base_url=endpoint.base_url,
+                headers={"accept": "application/json", **headers},
+                timeout=httpx.Timeout(endpoint.timeout_s, connect=min(CONNECT_TIMEOUT_S, endpoint.timeout_s)),
+                limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
+                verify=_ssl_context(),
+                trust_env=not is_loopback(endpoint.base_url),
+            )
+        except httpx.InvalidURL as error:
+            setting = f"ENSEMBLE_PROVIDERS__{endpoint.provider.upper()}__BASE_URL"
+            raise SettingsError(f"{setting} is not a URL: {error}. Correct it, e.g. https://host/v1.") from error
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> WireReply:
+        """Send `body` once and return the JSON object that comes back.
+
+        Raises:
+            ProviderError: the subclass says what happened and who must act.
+        """
+        return await self._exchange("POST", path, body)
+
+    async def get(self, path: str, params: Mapping[str, str] | None = None) -> WireReply:
+        """Read `path` once; raises as `post` does."""
+        return await self._exchange("GET", path, None, params)
+
+    async def aclose(self) -> None:
+        """Release the connections."""
+        await self._client.aclose()
+
+    async def _exchange(
+        self, method: str, path: str, body: Mapping[str, Any] | None, params: Mapping[str, str] | None = None
+    ) -> WireReply:
+        watch = Stopwatch()
+        try:
+            # httpx bounds each read by itself, so a reply that trickles in could take forever
+            async with asyncio.timeout(self.endpoint.timeout_s):
+                response = await self._client.request(method, path, json=body, params=params)
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise error_from_exception(error, self.endpoint) from error
+        if not response.is_success:
+            raise error_from_response(response, self.endpoint)
+        data = self._decode(response)
+        self._check_error_inside(data, response)
+        said_ms = _provider_ms(response.headers)
+        return WireReply(data, watch.elapsed_ms() if said_ms is None else said_ms)
+
+    def _decode(self, response: httpx.Response) -> Mapping[str, Any]:
+        try:
+            # Decimal keeps a reported cost exact; NaN and Infinity are not JSON
+            data = json.loads(response.content, parse_float=Decimal, parse_constant=_refuse_constant)
+        except (ValueError, ArithmeticError, RecursionError):
+            kind = "a web page" if response.content.lstrip()[:1] == b"<" else "no JSON"
+            raise bad_reply(self.endpoint, f"the body is {kind}", response.status_code) from None
+        if not isinstance(data, Mapping):
+            raise bad_reply(self.endpoint, "the body is not a JSON object", response.status_code)
+        return data
+
+    def _check_error_inside(self, data: Mapping[str, Any], response: httpx.Response) -> None:
+        # OpenRouter reports an upstream failure as 200 with an error object in place of the choices
+        error = data.get("error")
+        if not isinstance(error, Mapping) or "choices" in data:
+            return
+        code = error.get("code")
+        status = code if isinstance(code, int) and 400 <= code < 600 else 502
+        raise error_from_status(status, said_by(data), response.headers, self.endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Checked reading of one JSON object of a reply; `path` names it in errors."""
+
+    data: Mapping[str, Any]
+    endpoint: Endpoint
+    path: str = ""
+
+    def child(self, key: str) -> "Fields":
+        """The object at `key`.
+
+        Raises:
+            BadReplyError: there is none.
+        """
+        value = self.data.get(key)
+        if not isinstance(value, Mapping):
+            raise bad_reply(self.endpoint, f"{self.path}{key} is missing or no object")
+        return Fields(value, self.endpoint, f"{self.path}{key}.")
+
+    def optional_child(self, key: str) -> "Fields":
+        """The object at `key`, empty where it is missing or null."""
+        return self.child(key) if self.data.get(key) is not None else Fields({}, self.endpoint, f"{self.path}{key}.")
+
+    def objects(self, key: str) -> list["Fields"]:
+        """The list of objects at `key`.
+
+        Raises:
+            BadReplyError: it is missing or holds something else.
+        """
+        rows = self.data.get(key)
+        if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+            raise bad_reply(self.endpoint, f"{self.path}{key} is missing or no list of objects")
+        return [Fields(row, self.endpoint, f"{self.path}{key}[{index}].") for index, row in enumerate(rows)]
+
+    def tokens(self, key: str, default: int | None = None) -> int:
+        """A token count in [0, 1e9]; `default` where it is missing or null.
+
+        Raises:
+            BadReplyError: it is no such number, or missing without a default.
+        """
+        value = self.data.get(key)
+        if value is None and default is not None:
+            return default
+        if type(value) is not int or not 0 <= value <= MAX_TOKENS_PER_CALL:
+            raise bad_reply(self.endpoint, f"{self.path}{key} is missing or no token count")
+        return value
+
+    def text(self, key: str) -> str | None:
+        """The string at `key`, ``None`` where there is none."""
+        value = self.data.get(key)
+        return value if isinstance(value, str) else None
+
+    def name(self, key: str, default: str) -> str:
+        """The string at `key` as a short name on one line; `default` where there is none."""
+        return one_line(self.text(key) or "", _NAME_LENGTH) or default
+
+
+def read_catalogue(reply: WireReply, endpoint: Endpoint) -> ModelCatalogue:
+    """The reply to GET /models, which all known providers shape alike."""
+    rows = Fields(reply.data, endpoint).objects("data")
+    shutdowns = {row.name("id", "?"): row.name("shutdown_date", "") for row in rows if row.text("shutdown_date")}
+    return ModelCatalogue(reply.latency_ms, tuple(row.name("id", "?") for row in rows), shutdowns)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether `url` names this machine; a proxy from the environment must not be asked for it."""
+    host = httpx.URL(url).host
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@cache
+def _ssl_context() -> SSLContext:
+    # loading the certificates takes longer than a call on loopback, so all providers share one context
+    return httpx.create_ssl_context()
+
+
+def _provider_ms(headers: Mapping[str, str]) -> int | None:
+    # the provider's own figure leaves out the network and our queueing
+    said = headers.get("openai-processing-ms", "")
+    return int(said) if _WHOLE_MS.fullmatch(said) else None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,157 @@
+"""Model calls and the forecasts read from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from ensemble_pipeline.domain import Answer, CallStatus, Forecast, Snapshot, Usage
+from ensemble_pipeline.store.database import AsyncConnection, Connection, require_row
+
+_SNAPSHOT_LOCKS = 0x736E6170  # class of advisory locks on snapshots: any number, the same in every process
+
+
+@dataclass(frozen=True, slots=True)
+class LLMQuery:
+    """One attempt to get an answer from a model, whatever came of it."""
+
+    reservation_id: int
+    snapshot_id: int
+    model_id: str
+    attempt: int
+    prompt_hash: str
+    prompt: str
+    requested_at: datetime
+    latency_ms: int
+    status: CallStatus
+    cost_micro_usd: int
+    cost_source: str
+    http_status: int | None = None
+    response_model: str | None = None
+    response: str | None = None
+    problem: str | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How often a model was asked about a snapshot, and whether asking again is pointless."""
+
+    count: int
+    is_final: bool
+
+
+def lock_snapshots(connection: Connection, snapshot_ids: Sequence[int]) -> None:
+    """Wait until no other session works on these snapshots, and keep others out until this session ends."""
+    connection.execute(
+        "select pg_advisory_lock(%s, id) from (select unnest(%s::int[]) as id order by id) as wanted",
+        [_SNAPSHOT_LOCKS, [snapshot_id % 2**31 for snapshot_id in snapshot_ids]],
+    )
+
+
+def save_models(connection: Connection, models: Sequence[tuple[str, str, str]], now: datetime) -> None:
+    """Register (model id, provider, wire model); known ones keep their first entry."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into models (model_id, provider, wire_model, first_seen_at) values (%s, %s, %s, %s)"
+            " on conflict (model_id) do nothing",
+            [(*model, now) for model in models],
+        )
+
+
+def save_prompt(connection: Connection, prompt_hash: str, role: str, version: int, now: datetime) -> None:
+    """Register a prompt version."""
+    connection.execute(
+        "insert into prompts (prompt_hash, role, version, first_used_at) values (%s, %s, %s, %s)"
+        " on conflict (prompt_hash) do nothing",
+        [prompt_hash, role, version, now],
+    )
+
+
+def save_settings(connection: Connection, settings_hash: str, settings: dict[str, Any], now: datetime) -> None:
+    """Keep the settings a decision rests on."""
+    connection.execute(
+        "insert into settings_snapshots (settings_hash, settings, first_used_at) values (%s, %s, %s)"
+        " on conflict (settings_hash) do nothing",
+        [settings_hash, Jsonb(settings), now],
+    )
+
+
+def attempts_made(connection: Connection, snapshot_ids: Sequence[int]) -> dict[tuple[int, str], Attempts]:
+    """Attempts recorded so far by (snapshot, model); an answered or billed attempt is final."""
+    rows = connection.execute(
+        "select snapshot_id, model_id, max(attempt) as attempts, bool_or(status in ('answered', 'unreadable',"
+        " 'refused_by_model')) as is_final from llm_queries where snapshot_id = any(%s) group by 1, 2",
+        [list(snapshot_ids)],
+    )
+    return {(row["snapshot_id"], row["model_id"]): Attempts(row["attempts"], row["is_final"]) for row in rows}
+
+
+def forecasts_on(connection: Connection, snapshot_ids: Sequence[int]) -> dict[int, list[Forecast]]:
+    """The forecasts on each snapshot, in the order of their models."""
+    rows = connection.execute(
+        "select forecast_id, snapshot_id, model_id, p_yes, confidence from forecasts where snapshot_id = any(%s)"
+        " order by snapshot_id, model_id",
+        [list(snapshot_ids)],
+    )
+    found: dict[int, list[Forecast]] = {}
+    for row in rows:
+        found.setdefault(row["snapshot_id"], []).append(Forecast(**row))
+    return found
+
+
+async def save_query(connection: AsyncConnection, query: LLMQuery) -> int:
+    """Record an attempt; returns its id."""
+    usage = query.usage
+    cursor = await connection.execute(
+        "insert into llm_queries (reservation_id, snapshot_id, model_id, attempt, prompt_hash, prompt, requested_at,"
+        " latency_ms, status, http_status, response_model, response, problem, input_tokens, output_tokens,"
+        " cost_micro_usd, cost_source) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " returning query_id",
+        [
+            query.reservation_id,
+            query.snapshot_id,
+            query.model_id,
+            query.attempt,
+            query.prompt_hash,
+            query.prompt,
+            query.requested_at,
+            query.latency_ms,
+            query.status,
+            query.http_status,
+            query.response_model,
+            query.response,
+            query.problem,
+            None if usage is None else usage.input_tokens,
+            None if usage is None else usage.output_tokens,
+            query.cost_micro_usd,
+            query.cost_source,
+        ],
+    )
+    row = require_row(await cursor.fetchone())
+    return int(row["query_id"])
+
+
+async def save_forecast(
+    connection: AsyncConnection, query_id: int, model_id: str, snapshot: Snapshot, answer: Answer
+) -> None:
+    """Record what a model said, with the conditions known when it was asked."""
+    await connection.execute(
+        "insert into forecasts (query_id, snapshot_id, market_id, model_id, asked_at, p_yes, confidence, reasoning,"
+        " market_p, volatility_regime, expiry_bucket) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        [
+            query_id,
+            snapshot.snapshot_id,
+            snapshot.market.market_id,
+            model_id,
+            snapshot.quote.observed_at,
+            answer.p_yes,
+            answer.confidence,
+            answer.reasoning,
+            snapshot.quote.mid,
+            snapshot.regime,
+            snapshot.expiry,
+        ],
+    )

@@ -1,0 +1,50 @@
+"""Which world a database holds. One database holds one world, so that play money never mixes with the real record."""
+
+from datetime import datetime
+from typing import Literal
+
+from ensemble_pipeline.errors import DatabaseError
+from ensemble_pipeline.store.database import Connection
+
+LIVE = "live"
+
+
+def claim_world(connection: Connection, world_key: str, kind: str) -> bool:
+    """Claim an empty database for a world, or confirm that it is this world's; True where it was empty.
+
+    Raises:
+        DatabaseError: the database holds another world.
+    """
+    fresh = connection.execute(
+        "insert into world (world_key, kind) values (%s, %s) on conflict do nothing returning world_key",
+        [world_key, kind],
+    ).fetchone()
+    if fresh is not None:
+        return True
+    held = world_key_of(connection)
+    if held != world_key:
+        raise DatabaseError(
+            f"this database holds the world {held!r}, not {world_key!r}: name another in ENSEMBLE_DATABASE_URL"
+        )
+    return False
+
+
+def world_key_of(connection: Connection) -> str | None:
+    """The world this database holds, or ``None`` where nobody claimed it."""
+    row = connection.execute("select world_key from world").fetchone()
+    return None if row is None else str(row["world_key"])
+
+
+def note_look(connection: Connection, subject: Literal["markets", "settlements"], at: datetime) -> None:
+    """Remember that everything of `subject` was read from the venue at `at`."""
+    connection.execute(
+        "insert into venue_looks (subject, looked_at) values (%s, %s)"
+        " on conflict (subject) do update set looked_at = excluded.looked_at",
+        [subject, at],
+    )
+
+
+def last_looks(connection: Connection) -> dict[str, datetime]:
+    """When each subject was last read from the venue, by the instance's clock."""
+    rows = connection.execute("select subject, looked_at from venue_looks")
+    return {row["subject"]: row["looked_at"] for row in rows}

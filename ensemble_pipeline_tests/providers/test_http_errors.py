@@ -1,0 +1,203 @@
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from ensemble_pipeline.errors import (
+    BadReplyError,
+    CredentialsError,
+    ModelGoneError,
+    OutOfCreditError,
+    ProviderError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    RateLimitedError,
+)
+from ensemble_pipeline.providers.http_errors import Endpoint, retry_after_s
+from ensemble_pipeline_tests.providers.helpers import KEY, ask
+from ensemble_pipeline_tests.providers.loopback import always, serve
+
+
+def openai_error(code: str | None, kind: str = "invalid_request_error", message: str = "Something.") -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def anthropic_error(kind: str, message: str = "Something.", **details: Any) -> dict[str, Any]:
+    return {"type": "error", "error": {"type": kind, "message": message, "details": details or None}}
+
+
+def xai_error(message: str) -> dict[str, Any]:
+    return {"code": "Client specified an invalid argument", "error": message}
+
+
+CASES: list[tuple[str, int, Any, type[ProviderError]]] = [
+    ("openai", 429, openai_error("rate_limit_exceeded", "requests"), RateLimitedError),
+    ("openai", 429, openai_error("slow_down"), RateLimitedError),
+    ("openai", 429, "<html>slow down</html>", RateLimitedError),
+    ("openai", 429, openai_error(None, "insufficient_quota"), OutOfCreditError),
+    ("openai", 429, openai_error("credit_balance_exhausted"), OutOfCreditError),
+    ("openai", 429, openai_error("project_spend_limit_exceeded"), OutOfCreditError),
+    ("openai", 429, openai_error("organization_spend_limit_exceeded"), OutOfCreditError),
+    ("openai", 429, openai_error("organization_usage_limit_exceeded"), OutOfCreditError),
+    ("openai", 401, openai_error("invalid_api_key"), CredentialsError),
+    ("openai", 403, openai_error(None), CredentialsError),
+    ("openai", 404, openai_error("model_not_found"), ModelGoneError),
+    ("openai", 404, "<html>nginx: no model here</html>", ProviderError),
+    ("openai", 404, {"detail": "Not Found"}, ProviderError),
+    ("openai", 400, openai_error("context_length_exceeded"), ProviderError),
+    ("openai", 301, "", ProviderError),
+    ("openai", 500, openai_error(None, "server_error"), ProviderUnavailableError),
+    ("openai", 503, openai_error("server_is_overloaded"), ProviderUnavailableError),
+    ("openai", 502, "<html>Bad Gateway</html>", ProviderUnavailableError),
+    ("openai", 200, "<html>Sign in</html>", BadReplyError),
+    ("openai", 200, '{"choices": [{"mess', BadReplyError),
+    ("openai", 200, "[" * 100_000, BadReplyError),
+    ("xai", 400, xai_error("Incorrect API key provided: xa***ey. Obtain one at console.x.ai."), CredentialsError),
+    ("xai", 400, xai_error("Invalid argument."), ProviderError),
+    ("xai", 403, xai_error("Your newly created team doesn't have any credits yet."), OutOfCreditError),
+    ("xai", 404, xai_error("The model grok-9 does not exist."), ModelGoneError),
+    ("xai", 410, xai_error("Live search is gone."), ProviderError),
+    ("anthropic", 401, anthropic_error("authentication_error"), CredentialsError),
+    ("anthropic", 402, anthropic_error("billing_error"), OutOfCreditError),
+    ("anthropic", 400, anthropic_error("invalid_request_error", "Your credit balance is too low."), OutOfCreditError),
+    ("anthropic", 404, anthropic_error("not_found_error", "model: claude-9"), ModelGoneError),
+    ("anthropic", 429, anthropic_error("rate_limit_error"), RateLimitedError),
+    (
+        "anthropic",
+        429,
+        anthropic_error("rate_limit_error", error_code="enforced_spend_limit_reached"),
+        OutOfCreditError,
+    ),
+    ("anthropic", 504, anthropic_error("timeout_error"), ProviderUnavailableError),
+    ("anthropic", 529, anthropic_error("overloaded_error"), ProviderUnavailableError),
+    ("openrouter", 402, {"error": {"message": "Insufficient credits", "code": 402}}, OutOfCreditError),
+    ("openrouter", 400, {"error": {"message": "x/y is not a valid model ID", "code": 400}}, ModelGoneError),
+    ("openrouter", 404, {"error": {"message": "No endpoints found for x/y.", "code": 404}}, ModelGoneError),
+    ("openrouter", 200, {"error": {"message": "Upstream is slow", "code": 429}}, RateLimitedError),
+    ("openrouter", 200, {"error": {"message": "Upstream broke", "code": "odd"}}, ProviderUnavailableError),
+    ("local", 404, {"error": {"message": 'model "llama" not found, try pulling it first'}}, ModelGoneError),
+]
+
+
+@pytest.mark.parametrize(("provider", "status", "body", "kind"), CASES)
+def test_each_failure_becomes_its_error(provider: str, status: int, body: Any, kind: type[ProviderError]) -> None:
+    with serve(always(body, status)) as server, pytest.raises(ProviderError) as caught:
+        ask(server.url, provider)
+    assert type(caught.value) is kind
+    assert provider in str(caught.value)
+    assert len(str(caught.value)) < 500
+    if status != 200:
+        assert caught.value.http_status == status
+        assert str(status) in str(caught.value)
+        assert not caught.value.may_be_billed
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 429, 500])
+def test_key_echoed_by_the_provider_is_in_no_error_text(status: int) -> None:
+    masked = f"{KEY[:8]}***{KEY[-4:]}"
+    message = f"Incorrect API key: {KEY}\x00, {KEY[:9]}\x1b{KEY[9:]}, {masked}; Bearer {KEY}"
+    with serve(always(openai_error(None, message=message), status)) as server, pytest.raises(ProviderError) as caught:
+        ask(server.url, "openai")
+    text = f"{caught.value!s} {caught.value!r} {caught.value.__cause__!r}"
+    assert "[key]" in text
+    assert KEY[3:8] not in text
+    assert KEY[-4:] not in text
+
+
+def test_excerpt_is_short_and_holds_no_control_characters() -> None:
+    body = openai_error(None, message="\x1b[31mred\nEND\u202e" + "x" * 5000)
+    with serve(always(body, 500)) as server, pytest.raises(ProviderUnavailableError) as caught:
+        ask(server.url, "openai")
+    text = str(caught.value)
+    assert text.isprintable()
+    assert text.count("x") < 200
+
+
+def test_credentials_error_names_the_variable_to_set() -> None:
+    with serve(always(openai_error("invalid_api_key"), 401)) as server, pytest.raises(CredentialsError) as caught:
+        ask(server.url, "openai")
+    assert "OPENAI_API_KEY" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after": "7", "retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+        ({"retry-after": "Sun, 22 Nov 2026 12:00:30 GMT", "date": "Sun, 22 Nov 2026 12:00:00 GMT"}, 30.0),
+        ({"retry-after": "Sun, 22 Nov 2026 11:00:00 GMT", "date": "Sun, 22 Nov 2026 12:00:00 GMT"}, 0.0),
+        ({"retry-after": "Sun, 22 Nov 2026 12:00:30 GMT"}, None),
+    ],
+)
+def test_waiting_time_is_read_from_the_headers(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after_s(headers) == seconds
+
+
+def test_rate_limit_carries_the_waiting_time() -> None:
+    body = openai_error("rate_limit_exceeded")
+    with (
+        serve(always(body, 429, {"retry-after": "12"})) as server,
+        pytest.raises(RateLimitedError) as caught,
+    ):
+        ask(server.url, "openai")
+    assert caught.value.retry_after_s == 12.0
+
+
+def test_nobody_listening_says_where_and_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    url = f"http://user:secret@127.0.0.1:{port}/v1"
+    with pytest.raises(ProviderUnavailableError) as caught:
+        ask(url, "openai")
+    assert f"http://127.0.0.1:{port}/v1" in str(caught.value)
+    assert "ENSEMBLE_PROVIDERS__OPENAI__BASE_URL" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert not caught.value.may_be_billed
+
+
+def test_silence_and_trickle_end_at_the_time_limit_and_may_be_billed() -> None:
+    async def silent(request: Request) -> Response:
+        await request.is_disconnected()
+        await asyncio.Event().wait()
+        return Response()
+
+    async def trickle(_: Request) -> Response:
+        async def drops() -> Any:
+            while True:
+                yield b" "
+                await asyncio.sleep(0.05)
+
+        return StreamingResponse(drops())
+
+    for handler in (silent, trickle):
+        with serve(handler) as server, pytest.raises(ProviderTimeoutError) as caught:
+            ask(server.url, "openai", timeout_s=0.3)
+        assert caught.value.may_be_billed
+        assert "ENSEMBLE_PROVIDERS__OPENAI__TIMEOUT_S" in str(caught.value)
+
+
+def test_broken_connection_may_be_billed() -> None:
+    async def breaks(_: Request) -> Response:
+        return Response(b"{", headers={"content-length": "100"})
+
+    with serve(breaks) as server, pytest.raises(ProviderUnavailableError) as caught:
+        ask(server.url, "openai")
+    assert caught.value.may_be_billed
+
+
+def test_reply_that_cannot_be_decompressed_is_a_bad_reply() -> None:
+    with serve(always("no gzip", headers={"content-encoding": "gzip"})) as server, pytest.raises(BadReplyError):
+        ask(server.url, "openai")
+
+
+def test_repr_of_an_endpoint_shows_no_key() -> None:
+    assert KEY not in repr(Endpoint("openai", "http://x", 1.0, "OPENAI_API_KEY", KEY))
