@@ -1,6 +1,7 @@
 """The `ensemble` command."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from datetime import date, datetime
@@ -13,6 +14,8 @@ from ensemble_pipeline import __version__
 from ensemble_pipeline.errors import EnsembleError
 
 if TYPE_CHECKING:
+    from dagster import Definitions
+
     from ensemble_pipeline.pipeline.worlds import WorldSpec
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -69,7 +72,7 @@ def demo(  # noqa: PLR0913, PLR0917 - one argument an option
 
     spec = _spec(archive, first, last, seed, days, markets_per_day)
     policy = members or ("all" if archive is not None else "selected")
-    summary = run_demo(DemoOptions(spec, policy, until_done, report, port, speed, fresh), click.echo)
+    summary = run_demo(DemoOptions(spec, policy, until_done, report, port, speed, fresh), _load_definitions, click.echo)
     if summary is not None and report is None:
         click.echo(json.dumps(summary, indent=2, default=str))
     if summary is not None and summary["markets"]["undecided"]:
@@ -82,6 +85,12 @@ def _spec(
     from ensemble_pipeline.pipeline.worlds import WorldSpec
 
     return WorldSpec(archive, _day(first), _day(last), seed, days, markets_per_day)
+
+
+def _load_definitions() -> "Definitions":
+    from ensemble_pipeline.definitions import defs
+
+    return defs
 
 
 def _day(at: datetime | None) -> date | None:
@@ -145,6 +154,8 @@ def sandbox(
 
 def main() -> None:
     """Run the command; errors raised on purpose become one message on stderr and exit status 1."""
+    # every attempt is in the ledger with its cause: a terminal need not hear of it again
+    logging.getLogger("stamina").setLevel(logging.ERROR)
     try:
         cli(standalone_mode=True)
     except EnsembleError as error:

@@ -251,12 +251,15 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One model's line in a ranking: shrunk skill (Brier units, negative is better than the panel) and weight."""
+    """One model's line in a ranking: shrunk skill (Brier units, negative is better than the panel) and weight.
+
+    `standard_error` is ``None`` where fewer than two events say anything about it.
+    """
 
     model_id: str
     rank: int
     skill: float
-    standard_error: float
+    standard_error: float | None
     sample_size: int
     effective_sample_size: float
     weight: float

@@ -6,7 +6,7 @@ from typing import Literal
 
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.settings import MemberSettings
-from ensemble_pipeline.store import calls, monitoring
+from ensemble_pipeline.store import monitoring
 from ensemble_pipeline.store.database import Row
 from ensemble_pipeline.store.monitoring import ModelHealth
 
@@ -35,10 +35,8 @@ class FallbackManager:
     def record_health(self) -> list[ModelHealth]:
         """Read the health of all enabled models and keep the reading."""
         readings = list(self.check_provider_health().values())
-        members = [(m.name, m.provider, m.model) for m in self._instance.settings.enabled_members]
-        now = self._instance.clock.now()
         with self._instance.database.connection() as connection:
-            calls.save_models(connection, members, now)
+            self._instance.register_members(connection)
             monitoring.save_health(connection, readings)
         return readings
 

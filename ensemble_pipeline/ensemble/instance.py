@@ -6,7 +6,8 @@ from ensemble_pipeline.clock import Clock
 from ensemble_pipeline.domain import MICRO_PER_USD
 from ensemble_pipeline.settings import Settings, UsdLimit
 from ensemble_pipeline.store.budget import Limits
-from ensemble_pipeline.store.database import Database
+from ensemble_pipeline.store.calls import save_models
+from ensemble_pipeline.store.database import Connection, Database
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,12 @@ class Instance:
     settings: Settings
     database: Database
     clock: Clock
+
+    def register_members(self, connection: Connection) -> tuple[str, ...]:
+        """Make the enabled members known to the database; returns their names in order."""
+        members = sorted(self.settings.enabled_members, key=lambda member: member.name)
+        save_models(connection, [(it.name, it.provider, it.model) for it in members], self.clock.now())
+        return tuple(member.name for member in members)
 
     @property
     def limits(self) -> Limits:

@@ -127,8 +127,8 @@ class PerformanceTracker:
     def rank(self) -> Ranking:
         """Rank the models by what the longest window knows as of the present hour, and record the ranking."""
         as_of = floor_hour(self._instance.clock.now())
-        members = sorted(member.name for member in self._instance.settings.enabled_members)
         with self._instance.database.connection() as connection:
+            members = self._instance.register_members(connection)
             data = scores.load_scores(connection, as_of - timedelta(hours=RANKING_WINDOW_HOURS), as_of)
             rows = self._ranked(data, members)
             return rankings.save_ranking(connection, as_of, as_of.date(), len(data.p_yes), rows)
@@ -149,7 +149,7 @@ class PerformanceTracker:
                 model_id=names[i],
                 rank=place,
                 skill=float(shrunk[i]),
-                standard_error=float(np.nan_to_num(estimate.standard_error[i])),
+                standard_error=None if np.isnan(estimate.standard_error[i]) else float(estimate.standard_error[i]),
                 sample_size=int(estimate.n[i]),
                 effective_sample_size=float(estimate.n_eff[i]),
                 weight=float(weights[i]),

@@ -79,10 +79,9 @@ class Planner:
 
     def _read_context(self, batch_id: int, run_id: str) -> BatchContext:
         now = self._instance.clock.now()
-        members = [(m.name, m.provider, m.model) for m in self._settings.enabled_members]
         digest = self._settings.digest()
         with self._instance.database.connection() as connection:
-            calls.save_models(connection, members, now)
+            self._instance.register_members(connection)
             calls.save_settings(connection, digest, self._settings.snapshot(), now)
         fallback = FallbackManager(self._instance)
         return BatchContext(

@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
+
 from ensemble_pipeline.clock import Stopwatch
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.monitor import EnsembleMonitor
@@ -67,8 +69,11 @@ def _stop_event() -> threading.Event:
     return stop
 
 
-def run_demo(options: DemoOptions, say: Say) -> dict[str, Any] | None:
-    """Play a world: to its end without a UI (returns the report), or with the UI until told to stop."""
+def run_demo(options: DemoOptions, load_definitions: Callable[[], dg.Definitions], say: Say) -> dict[str, Any] | None:
+    """Play a world: to its end without a UI (returns the report), or with the UI until told to stop.
+
+    `load_definitions` is called once this process has become one of the instance's, since they depend on its dates.
+    """
     world = options.spec.open()
     if not options.until_done:
         require_free(options.ui_port, "--port")
@@ -83,17 +88,20 @@ def run_demo(options: DemoOptions, say: Say) -> dict[str, Any] | None:
         load_settings.cache_clear()
         instance, clock = stack.enter_context(_instance(load_settings(), home.database_url))
         if stop is None:
-            return _play_to_the_end(options, world, instance, clock, home, say)
+            return _play_to_the_end(options, world, instance, clock, home, load_definitions(), say)
         _play_with_ui(options, world, instance, clock, home, family, stop, say)
         return None
 
 
 def _play_to_the_end(
-    options: DemoOptions, world: World, instance: Instance, clock: StoredClock, home: Home, say: Say
+    options: DemoOptions,
+    world: World,
+    instance: Instance,
+    clock: StoredClock,
+    home: Home,
+    definitions: dg.Definitions,
+    say: Say,
 ) -> dict[str, Any]:
-    import dagster as dg
-
-    from ensemble_pipeline.definitions import defs
     from ensemble_pipeline.pipeline.headless import Conductor
 
     clock.start_stepped(world.starts_at)
@@ -106,7 +114,7 @@ def _play_to_the_end(
             say(_progress_line(instance, now))
 
     with dg.DagsterInstance.from_config(str(home.folder)) as dagster:
-        played = Conductor(defs, instance, clock, dagster, world).play(on_step)
+        played = Conductor(definitions, instance, clock, dagster, world).play(on_step)
     report = EnsembleMonitor(instance).generate_reports()
     report["played"] = {**asdict(played), "elapsed_s": round(watch.elapsed_s(), 1)}
     report["truth"] = _truth(world)
@@ -141,7 +149,7 @@ def _progress_line(instance: Instance, now: datetime) -> str:
     )
 
 
-def _play_with_ui(  # noqa: PLR0913, PLR0917 - all of it is what the body needs
+def _play_with_ui(
     options: DemoOptions,
     world: World,
     instance: Instance,

@@ -19,6 +19,8 @@ from ensemble_pipeline.pipeline.sensors import market_sensor, settlement_sensor
 from ensemble_pipeline.store.world_clock import StoredClock
 
 _MOST_FAILED_RUNS = 10
+# events go to the database as ever; a terminal wants progress and errors
+_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -127,7 +129,7 @@ class Conductor:
         for request in requests:
             job = self._definitions.resolve_job_def(request.job_name or job_name)
             result = job.execute_in_process(
-                run_config=request.run_config,
+                run_config={**request.run_config, **_QUIET},
                 instance=self._dagster,
                 tags={**request.tags, "dagster/run_key": request.run_key or ""},
                 raise_on_error=False,

@@ -180,4 +180,3 @@ def current_database(settings: Settings) -> Iterator[Database]:
         database.close()
         if server is not None:
             server.release()
-

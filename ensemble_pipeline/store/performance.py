@@ -109,9 +109,10 @@ def _copy(connection: Connection, statement: str, rows: Iterable[Sequence[object
 def windows_at(connection: Connection, as_of: datetime, category: str = EVERY_CATEGORY) -> list[Row]:
     """The window rows of one as-of hour, with mean Brier score, log loss and accuracy."""
     return connection.execute(
-        "select window_hours, model_id, n, brier_e9 / 1e9 / n as brier, log_loss_e9 / 1e9 / n as log_loss,"
+        "select window_hours, model_id, n, brier_e9::float8 / 1e9 / n as brier,"
+        " log_loss_e9::float8 / 1e9 / n as log_loss,"
         " correct::float8 / n as accuracy, market_n,"
-        " case when market_n > 0 then brier_minus_market_e9 / 1e9 / market_n end as brier_minus_market"
+        " case when market_n > 0 then brier_minus_market_e9::float8 / 1e9 / market_n end as brier_minus_market"
         " from performance_windows where as_of = %s and category = %s order by window_hours, model_id",
         [as_of, category],
     ).fetchall()

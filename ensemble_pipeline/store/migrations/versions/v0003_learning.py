@@ -93,7 +93,7 @@ create table model_ranking_rows (
     model_id text not null references models,
     rank smallint not null check (rank >= 1),
     skill double precision not null,
-    standard_error double precision not null check (standard_error >= 0),
+    standard_error double precision check (standard_error >= 0),
     sample_size integer not null check (sample_size >= 0),
     effective_sample_size double precision not null check (effective_sample_size >= 0),
     weight double precision not null check (weight between 0 and 1),
