@@ -143,6 +143,8 @@ class PerformanceTracker:
         weights[is_member] = skill.softmax_weights(
             shrunk[is_member], estimate.n_eff[is_member], scale=options.weight_scale
         )
+        # all that was scored; a question that only one model answered counts here but compares nobody
+        scored = np.bincount(_columns(data, names)[data.model], data.sign, len(names))
         order = sorted(range(len(names)), key=lambda i: (shrunk[i], names[i]))
         return [
             Ranked(
@@ -150,7 +152,7 @@ class PerformanceTracker:
                 rank=place,
                 skill=float(shrunk[i]),
                 standard_error=None if np.isnan(estimate.standard_error[i]) else float(estimate.standard_error[i]),
-                sample_size=int(estimate.n[i]),
+                sample_size=int(scored[i]),
                 effective_sample_size=float(estimate.n_eff[i]),
                 weight=float(weights[i]),
             )
@@ -248,16 +250,19 @@ def _cells(data: ScoreArrays) -> CubeCells:
 def _estimate_skill(data: ScoreArrays, names: Sequence[str], half_life: float) -> skill.SkillEstimate:
     """Paired differences to the panel per question, aged in resolved events, clustered by event."""
     questions = int(data.forecast_group.max(initial=-1)) + 1
-    column = np.array([names.index(name) for name in data.models], dtype=np.int64)
     p_yes = np.full((questions, len(names)), np.nan)
     outcome, event, known = (np.zeros(questions, dtype=np.int64) for _ in range(3))
     # rows come in ledger order, so a score taken back ends as absent and a correction ends as the newest word
-    p_yes[data.forecast_group, column[data.model]] = np.where(data.sign > 0, data.p_yes, np.nan)
+    p_yes[data.forecast_group, _columns(data, names)[data.model]] = np.where(data.sign > 0, data.p_yes, np.nan)
     outcome[data.forecast_group] = data.outcome
     event[data.forecast_group] = data.event
     known[data.forecast_group] = data.known_at_s
     recency = skill.recency_weights(_age_in_events(event, known), half_life)
     return skill.estimate_skill(skill.panel_differences(p_yes, outcome), event, recency)
+
+
+def _columns(data: ScoreArrays, names: Sequence[str]) -> NDArray[np.int64]:
+    return np.array([names.index(name) for name in data.models], dtype=np.int64)
 
 
 def _age_in_events(event: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -211,8 +211,9 @@ class Planner:
             return [Candidate(member, worst, {}) for member, worst in sorted(priced, key=lambda p: p[0].name)]
         if route is Route.SINGLE:
             best = selector.select_optimal_model(priced, snapshot.market.category)
-            return [] if best is None else [best]
-        chosen = candidates[: self._settings.ensemble.max_members]
+            chosen = [] if best is None else [best]
+        else:
+            chosen = candidates[: self._settings.ensemble.max_members]
         key = f"{snapshot.market.market_id}|{snapshot.quote.observed_at.isoformat()}"
         return [*chosen, *selector.explored(candidates, chosen, key)]
 

@@ -163,8 +163,8 @@ def test_events_are_the_grid_points_at_which_something_changes() -> None:
 
 
 def test_true_noise_multiplies_by_category() -> None:
-    assert WORLD.true_noise("cedar-pro", "Economics") == pytest.approx(0.25 * 0.8)
-    assert WORLD.true_noise("cedar-pro", "Politics") == 0.25
+    assert WORLD.true_noise("cedar-pro", "Economics") == pytest.approx(0.2 * 0.8)
+    assert WORLD.true_noise("cedar-pro", "Politics") == 0.2
     with pytest.raises(InputError, match="unknown model 'oak'"):
         WORLD.true_noise("oak", "Politics")
 
