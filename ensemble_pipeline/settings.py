@@ -36,7 +36,8 @@ def default_data_dir() -> Path:
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # built on first use: loading the definitions needs none of them
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class ProviderSettings(_Frozen):
@@ -135,7 +136,18 @@ class ScanSettings(_Frozen):
     material_move_logit: float = Field(0.25, gt=0, description="Move of the mid, in log-odds, that makes it due.")
 
 
-class Settings(BaseSettings):
+class HistorySettings(BaseSettings):
+    """Which days the instance's history covers; read when the definitions load, so it stands on its own."""
+
+    model_config = SettingsConfigDict(env_prefix="ENSEMBLE_", extra="ignore", frozen=True)
+
+    history_start: str = Field("2026-01-01", pattern=r"^\d{4}-\d\d-\d\d$", description="First daily partition.")
+    history_end: str | None = Field(
+        None, pattern=r"^\d{4}-\d\d-\d\d$", description="Last daily partition; unset: today, as the clock has it."
+    )
+
+
+class Settings(HistorySettings):
     """All settings of one instance."""
 
     model_config = SettingsConfigDict(
@@ -144,6 +156,7 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         nested_model_default_partial_update=True,
+        defer_build=True,
     )
 
     database_url: SecretStr | None = Field(None, description="PostgreSQL of this instance; unset: an embedded server.")
@@ -159,10 +172,6 @@ class Settings(BaseSettings):
     sizing: SizingSettings = SizingSettings()
     ensemble: EnsembleSettings = EnsembleSettings()
     scan: ScanSettings = ScanSettings()
-    history_start: str = Field("2026-01-01", pattern=r"^\d{4}-\d\d-\d\d$", description="First daily partition.")
-    history_end: str | None = Field(
-        None, pattern=r"^\d{4}-\d\d-\d\d$", description="Last daily partition; unset: today, as the clock has it."
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -252,6 +261,18 @@ def load_settings() -> Settings:
 
 # pydantic names the branch of a union that did not fit; an operator looks for the variable alone
 _UNION_TAGS = ("decimal", "literal['unlimited']")
+
+
+def load_history() -> HistorySettings:
+    """The days this instance's history covers.
+
+    Raises:
+        SettingsError: names the variable that is no date.
+    """
+    try:
+        return HistorySettings()
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
 
 
 def _explain(error: ValidationError) -> str:

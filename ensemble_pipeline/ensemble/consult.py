@@ -118,7 +118,12 @@ class _Asking:
         number = made.count
         try:
             async for attempt in stamina.retry_context(
-                on=_wait_before_retry, attempts=left, timeout=None, wait_initial=0.1, wait_jitter=0.2, wait_max=_MAX_WAIT_S
+                on=_wait_before_retry,
+                attempts=left,
+                timeout=None,
+                wait_initial=0.1,
+                wait_jitter=0.2,
+                wait_max=_MAX_WAIT_S,
             ):
                 number += 1
                 with attempt:

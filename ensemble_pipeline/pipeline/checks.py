@@ -5,16 +5,15 @@ from datetime import timedelta
 import dagster as dg
 
 from ensemble_pipeline.domain import MICRO_PER_USD
-from ensemble_pipeline.ensemble.cost import CostOptimizer
-from ensemble_pipeline.ensemble.instance import Instance
-from ensemble_pipeline.ensemble.performance import PerformanceTracker
-from ensemble_pipeline.store import audit
+from ensemble_pipeline.pipeline.resources import EnsembleResource
 
 
 @dg.asset_check(asset="budget_status", description="Spent and held stay within the day's hard limit; warns from 80%.")
-def budget_within_limits(ensemble: dg.ResourceParam[Instance]) -> dg.AssetCheckResult:
+def budget_within_limits(ensemble: EnsembleResource) -> dg.AssetCheckResult:
     """Compare the day's account with its hard limit."""
-    status = CostOptimizer(ensemble).monitor_spend()
+    from ensemble_pipeline.ensemble.cost import CostOptimizer
+
+    status = CostOptimizer(ensemble.instance()).monitor_spend()
     hard = status.limits.day_hard
     return dg.AssetCheckResult(
         passed=status.alert_share < 0.80,
@@ -29,18 +28,22 @@ def budget_within_limits(ensemble: dg.ResourceParam[Instance]) -> dg.AssetCheckR
 @dg.asset_check(
     asset="cost_report", blocking=True, description="The ledger equals the sum of the calls; nothing is booked twice."
 )
-def ledger_equals_calls(ensemble: dg.ResourceParam[Instance]) -> dg.AssetCheckResult:
+def ledger_equals_calls(ensemble: EnsembleResource) -> dg.AssetCheckResult:
     """Compare the ledger's accounts with reservations and calls."""
-    with ensemble.database.connection() as connection:
+    from ensemble_pipeline.store import audit
+
+    with ensemble.instance().database.connection() as connection:
         off = audit.ledger_differences(connection)
     return dg.AssetCheckResult(passed=not off, metadata={"days_off": len(off), "differences": str(off[:5])})
 
 
 @dg.asset_check(asset="performance_windows", description="The newest row is at most two hours behind the clock.")
-def windows_are_fresh(ensemble: dg.ResourceParam[Instance]) -> dg.AssetCheckResult:
+def windows_are_fresh(ensemble: EnsembleResource) -> dg.AssetCheckResult:
     """Compare the newest materialised hour with the clock."""
-    now = ensemble.clock.now()
-    as_of = PerformanceTracker(ensemble).learnt_until()
+    from ensemble_pipeline.ensemble.performance import PerformanceTracker
+
+    now = ensemble.instance().clock.now()
+    as_of = PerformanceTracker(ensemble.instance()).learnt_until()
     return dg.AssetCheckResult(
         passed=as_of is not None and now - as_of <= timedelta(hours=2),
         metadata={"as_of": str(as_of), "now": now.isoformat()},
@@ -50,9 +53,11 @@ def windows_are_fresh(ensemble: dg.ResourceParam[Instance]) -> dg.AssetCheckResu
 @dg.asset_check(
     asset="scored_forecasts", blocking=True, description="Brier scores lie in [0, 1] and equal (p - outcome)²."
 )
-def scores_in_range(ensemble: dg.ResourceParam[Instance]) -> dg.AssetCheckResult:
+def scores_in_range(ensemble: EnsembleResource) -> dg.AssetCheckResult:
     """Look for scores out of range or unlike what they are computed from."""
-    with ensemble.database.connection() as connection:
+    from ensemble_pipeline.store import audit
+
+    with ensemble.instance().database.connection() as connection:
         bad = audit.implausible_scores(connection)
     return dg.AssetCheckResult(passed=bad == 0, metadata={"implausible_scores": bad})
 
@@ -62,10 +67,13 @@ def scores_in_range(ensemble: dg.ResourceParam[Instance]) -> dg.AssetCheckResult
     blocking=True,
     description="Weights sum to 1, and each model's sample size equals its 30-day window's count.",
 )
-def ranking_agrees_with_windows(ensemble: dg.ResourceParam[Instance]) -> dg.AssetCheckResult:
+def ranking_agrees_with_windows(ensemble: EnsembleResource) -> dg.AssetCheckResult:
     """Compare the newest ranking with the window row of the same hour."""
-    ranking = PerformanceTracker(ensemble).get_model_ranking()
-    with ensemble.database.connection() as connection:
+    from ensemble_pipeline.ensemble.performance import PerformanceTracker
+    from ensemble_pipeline.store import audit
+
+    ranking = PerformanceTracker(ensemble.instance()).get_model_ranking()
+    with ensemble.instance().database.connection() as connection:
         off = audit.ranking_differences(connection, ranking)
     total = sum(row.weight for row in ranking.rows)
     return dg.AssetCheckResult(

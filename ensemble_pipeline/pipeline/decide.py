@@ -2,18 +2,18 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
-from ensemble_pipeline.domain import Snapshot
-from ensemble_pipeline.ensemble import decide
-from ensemble_pipeline.ensemble.engine import Consensus
-from ensemble_pipeline.ensemble.instance import Instance
-from ensemble_pipeline.ensemble.plan import BatchContext, Plan
-from ensemble_pipeline.pipeline.resources import open_venue
+from ensemble_pipeline.pipeline.resources import EnsembleResource, open_venue
 from ensemble_pipeline.pipeline.tables import markdown_table
-from ensemble_pipeline.store.decisions import EnsembleDecision
+
+if TYPE_CHECKING:
+    from ensemble_pipeline.domain import Snapshot
+    from ensemble_pipeline.ensemble.engine import Consensus
+    from ensemble_pipeline.ensemble.plan import BatchContext, Plan
+    from ensemble_pipeline.store.decisions import EnsembleDecision
 
 IN_MEMORY = "in_memory"
 _OUT = dg.Out(io_manager_key=IN_MEMORY)
@@ -31,15 +31,15 @@ class Loaded:
     """The snapshots of a run, and the batch their decisions are booked under."""
 
     batch_id: int
-    snapshots: list[Snapshot]
+    snapshots: "list[Snapshot]"
 
 
 @dataclass(frozen=True)
 class Planned:
     """What a run is going to do."""
 
-    context: BatchContext
-    plans: list[Plan]
+    context: "BatchContext"
+    plans: "list[Plan]"
 
 
 @dataclass(frozen=True)
@@ -47,30 +47,43 @@ class Opinions:
     """What the members said together, one entry for each plan."""
 
     planned: Planned
-    opinions: list[Consensus | None]
+    opinions: "list[Consensus | None]"
+
+
+@dataclass(frozen=True)
+class Made:
+    """The decisions of a run, not recorded yet."""
+
+    decisions: "list[EnsembleDecision]"
 
 
 @dg.op(ins={"upstream": dg.In(dg.Nothing)}, out=_OUT, description="Reads the batch's undecided snapshots.")
-def load(context: dg.OpExecutionContext, config: BatchConfig, ensemble: dg.ResourceParam[Instance]) -> Loaded:
+def load(context: dg.OpExecutionContext, config: BatchConfig, ensemble: EnsembleResource) -> Loaded:
     """Read what waits for a decision."""
-    batch_id, snapshots = decide.load(ensemble, config.batch_id)
+    from ensemble_pipeline.ensemble import decide
+
+    batch_id, snapshots = decide.load(ensemble.instance(), config.batch_id)
     context.log.info("%d snapshots wait for a decision", len(snapshots))
     return Loaded(batch_id, snapshots)
 
 
 @dg.op(out=_OUT, description="Passes the early gates, routes by trade value and chooses the members to ask.")
-def plan(context: dg.OpExecutionContext, loaded: Loaded, ensemble: dg.ResourceParam[Instance]) -> Planned:
+def plan(context: dg.OpExecutionContext, loaded: Loaded, ensemble: EnsembleResource) -> Planned:
     """Plan every snapshot."""
-    read, plans = decide.plan(ensemble, loaded.snapshots, loaded.batch_id, context.run_id)
+    from ensemble_pipeline.ensemble import decide
+
+    read, plans = decide.plan(ensemble.instance(), loaded.snapshots, loaded.batch_id, context.run_id)
     refused = Counter(str(it.refusal) for it in plans if it.refusal is not None)
     context.log.info("%d plans, refused early: %s", len(plans), dict(refused))
     return Planned(read, plans)
 
 
 @dg.op(out=_OUT, description="Asks all members about all markets, each call reserved in the budget before it leaves.")
-async def consult(context: dg.OpExecutionContext, planned: Planned, ensemble: dg.ResourceParam[Instance]) -> Planned:
+async def consult(context: dg.OpExecutionContext, planned: Planned, ensemble: EnsembleResource) -> Planned:
     """Ask the members."""
-    asked = await decide.consult(ensemble, planned.context, planned.plans)
+    from ensemble_pipeline.ensemble import decide
+
+    asked = await decide.consult(ensemble.instance(), planned.context, planned.plans)
     context.log.info("%s", asked)
     return planned
 
@@ -78,26 +91,30 @@ async def consult(context: dg.OpExecutionContext, planned: Planned, ensemble: dg
 @dg.op(
     out=_OUT, description="Pools the answers in log-odds with the ranking's weights, calibrates, anchors to the price."
 )
-def combine(planned: Planned, ensemble: dg.ResourceParam[Instance]) -> Opinions:
+def combine(planned: Planned, ensemble: EnsembleResource) -> Opinions:
     """Form one consensus per market."""
-    return Opinions(planned, decide.combine(ensemble, planned.context, planned.plans))
+    from ensemble_pipeline.ensemble import decide
+
+    return Opinions(planned, decide.combine(ensemble.instance(), planned.context, planned.plans))
 
 
 @dg.op(out=_OUT, description="Passes the late gates and sizes the paper order: a quarter of Kelly, within every cap.")
-async def size(combined: Opinions, ensemble: dg.ResourceParam[Instance]) -> list[EnsembleDecision]:
+async def size(combined: Opinions, ensemble: EnsembleResource) -> Made:
     """Turn consensus into decisions."""
+    from ensemble_pipeline.ensemble import decide
+
     planned = combined.planned
-    async with open_venue(ensemble) as venue:
-        return await decide.size(ensemble, venue, planned.context, planned.plans, combined.opinions)
+    async with open_venue(ensemble.instance()) as venue:
+        return Made(await decide.size(ensemble.instance(), venue, planned.context, planned.plans, combined.opinions))
 
 
 @dg.op(out=_OUT, description="Writes the decisions, each once, with everything they rested on.")
-def record(
-    context: dg.OpExecutionContext, made: list[EnsembleDecision], ensemble: dg.ResourceParam[Instance]
-) -> dg.Output[None]:
+def record(context: dg.OpExecutionContext, made: Made, ensemble: EnsembleResource) -> dg.Output[None]:
     """Record the decisions."""
-    recorded = decide.record(ensemble, made)
-    forecasts = sum(member.p_yes is not None for decision in made for member in decision.members)
+    from ensemble_pipeline.ensemble import decide
+
+    recorded = decide.record(ensemble.instance(), made.decisions)
+    forecasts = sum(member.p_yes is not None for decision in made.decisions for member in decision.members)
     context.log_event(
         dg.AssetMaterialization("forecast_log", metadata={"dagster/row_count": forecasts}, partition=None)
     )
@@ -105,13 +122,13 @@ def record(
         "dagster/row_count": len(recorded.decision_ids),
         "already_decided": recorded.already_decided,
         "by_terminal_reason": recorded.reasons,
-        "ranking_ids": sorted({decision.ranking_id for decision in made}),
-        "decisions": _table(made),
+        "ranking_ids": sorted({decision.ranking_id for decision in made.decisions}),
+        "decisions": _table(made.decisions),
     }
     return dg.Output(None, metadata=metadata)
 
 
-def _table(made: list[EnsembleDecision]) -> dg.MarkdownMetadataValue:
+def _table(made: "list[EnsembleDecision]") -> dg.MarkdownMetadataValue:
     return markdown_table(
         [
             {

@@ -113,7 +113,7 @@ def _play_to_the_end(
             said[0] = watch.elapsed_s()
             say(_progress_line(instance, now))
 
-    with dg.DagsterInstance.from_config(str(home.folder)) as dagster:
+    with dg.DagsterInstance.from_config(str(home.folder), launcher.HEADLESS_CONFIG) as dagster:
         played = Conductor(definitions, instance, clock, dagster, world).play(on_step)
     report = EnsembleMonitor(instance).generate_reports()
     report["played"] = {**asdict(played), "elapsed_s": round(watch.elapsed_s(), 1)}

@@ -14,6 +14,7 @@ import dagster as dg
 from ensemble_pipeline.clock import ceil_hour
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.errors import EnsembleError
+from ensemble_pipeline.pipeline.resources import EnsembleResource
 from ensemble_pipeline.pipeline.schedules import health_and_budget_schedule, windows_schedule
 from ensemble_pipeline.pipeline.sensors import market_sensor, settlement_sensor
 from ensemble_pipeline.store.world_clock import StoredClock
@@ -107,7 +108,7 @@ class Conductor:
         with dg.build_sensor_context(
             instance=self._dagster,
             cursor=self._cursors.get(sensor.name),
-            resources={"ensemble": self._instance},
+            resources={"ensemble": EnsembleResource.of(self._instance)},
             definitions=self._definitions,
         ) as context:
             data = sensor.evaluate_tick(context)
@@ -120,7 +121,7 @@ class Conductor:
         with dg.build_schedule_context(
             instance=self._dagster,
             scheduled_execution_time=self._clock.now(),
-            resources={"ensemble": self._instance},
+            resources={"ensemble": EnsembleResource.of(self._instance)},
         ) as context:
             data = schedule.evaluate_tick(context)
         return self._run_all(list(data.run_requests or []), schedule.job_name)

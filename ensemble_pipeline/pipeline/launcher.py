@@ -14,6 +14,13 @@ from ensemble_pipeline.pipeline.family import Family, free_port
 from ensemble_pipeline.pipeline.worlds import Home, WorldSpec
 from ensemble_pipeline.store.database import Database
 
+HEADLESS_CONFIG = "headless.yaml"
+# capturing each step's output starts four processes a step; in one process there is a terminal to print to
+_NO_COMPUTE_LOGS = """
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
 _UI_TIMEOUT_S = 90.0
 _SANDBOX_TIMEOUT_S = 30.0
 
@@ -21,7 +28,9 @@ _SANDBOX_TIMEOUT_S = 30.0
 def prepare_dagster_home(home: Home) -> None:
     """Write Dagster's configuration and, the first time, its tables, so that no two processes create them at once."""
     home.folder.mkdir(parents=True, exist_ok=True)
-    (home.folder / "dagster.yaml").write_text((files("ensemble_pipeline.pipeline") / "dagster.yaml").read_text())
+    base = (files("ensemble_pipeline.pipeline") / "dagster.yaml").read_text()
+    (home.folder / "dagster.yaml").write_text(base)
+    (home.folder / HEADLESS_CONFIG).write_text(base + _NO_COMPUTE_LOGS)
     database = Database(home.database_url)
     with database.connection() as connection:
         row = connection.execute("select to_regclass('public.event_logs') is not null as is_there").fetchone()

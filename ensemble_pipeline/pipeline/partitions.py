@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import dagster as dg
 
 from ensemble_pipeline.clock import RealClock
-from ensemble_pipeline.settings import load_settings
+from ensemble_pipeline.settings import load_history
 
 
 def daily_partitions(first: str, last: str | None, today: date) -> dg.DailyPartitionsDefinition:
@@ -24,7 +24,8 @@ def daily_partitions(first: str, last: str | None, today: date) -> dg.DailyParti
     )
 
 
-DAYS = daily_partitions(load_settings().history_start, load_settings().history_end, RealClock().now().date())
+_HISTORY = load_history()
+DAYS = daily_partitions(_HISTORY.history_start, _HISTORY.history_end, RealClock().now().date())
 
 
 def range_tags(first: date, last: date) -> dict[str, str]:

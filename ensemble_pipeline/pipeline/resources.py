@@ -1,35 +1,43 @@
-"""What assets, ops and sensors are given: the instance, and the venue."""
+"""What assets, ops and sensors are given. Loading the definitions imports nothing heavy: that waits for a run."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import PrivateAttr
 
-from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.errors import SettingsError
-from ensemble_pipeline.settings import Settings, load_settings
-from ensemble_pipeline.store.database import Database
-from ensemble_pipeline.store.world_clock import StoredClock
-from ensemble_pipeline.venues.kalshi.client import KalshiVenue
+
+if TYPE_CHECKING:
+    from ensemble_pipeline.ensemble.instance import Instance
+    from ensemble_pipeline.settings import Settings
+    from ensemble_pipeline.venues.base import Venue
 
 
 @lru_cache(maxsize=1)
-def open_instance() -> Instance:
+def open_instance() -> "Instance":
     """The instance of this process, from its settings; connections are opened when first used.
 
     Raises:
         SettingsError: no database is named.
     """
+    from ensemble_pipeline.settings import load_settings
+
     return instance_of(load_settings())
 
 
-def instance_of(settings: Settings) -> Instance:
+def instance_of(settings: "Settings") -> "Instance":
     """An instance over the database that `settings` name.
 
     Raises:
         SettingsError: they name none.
     """
+    from ensemble_pipeline.ensemble.instance import Instance
+    from ensemble_pipeline.store.database import Database
+    from ensemble_pipeline.store.world_clock import StoredClock
+
     if settings.database_url is None:
         raise SettingsError(
             "No database is named. Start with `ensemble up` or `ensemble demo`, which bring their own, "
@@ -40,8 +48,10 @@ def instance_of(settings: Settings) -> Instance:
 
 
 @asynccontextmanager
-async def open_venue(instance: Instance) -> AsyncIterator[KalshiVenue]:
+async def open_venue(instance: "Instance") -> "AsyncIterator[Venue]":
     """The venue, within one event loop."""
+    from ensemble_pipeline.venues.kalshi.client import KalshiVenue
+
     settings = instance.settings
     venue = KalshiVenue(settings.kalshi_base_url, settings.venue_timeout_s, instance.clock)
     try:
@@ -50,9 +60,18 @@ async def open_venue(instance: Instance) -> AsyncIterator[KalshiVenue]:
         await venue.aclose()
 
 
-class EnsembleResource(dg.ConfigurableResource[Instance]):
-    """The instance: settings, database, clock. It has no configuration, so no secret reaches a run's config."""
+class EnsembleResource(dg.ConfigurableResource["EnsembleResource"]):
+    """The way to the instance. It has no configuration, so no secret reaches a run's config."""
 
-    def create_resource(self, context: dg.InitResourceContext) -> Instance:  # noqa: ARG002 - Dagster's signature
-        """The process-wide instance."""
-        return open_instance()
+    _instance: "Instance | None" = PrivateAttr(None)
+
+    @classmethod
+    def of(cls, instance: "Instance") -> "EnsembleResource":
+        """A resource over an instance that is open already, in place of the process's own."""
+        resource = cls()
+        resource._instance = instance
+        return resource
+
+    def instance(self) -> "Instance":
+        """Settings, database and clock."""
+        return self._instance or open_instance()

@@ -9,10 +9,8 @@ from datetime import timedelta
 import dagster as dg
 
 from ensemble_pipeline.clock import floor_hour
-from ensemble_pipeline.ensemble.instance import Instance
-from ensemble_pipeline.ensemble.performance import PerformanceTracker
 from ensemble_pipeline.pipeline.jobs import learn_job, learn_request, watch_job, watch_request
-from ensemble_pipeline.store.monitoring import last_reading
+from ensemble_pipeline.pipeline.resources import EnsembleResource
 
 _READING_EVERY = timedelta(minutes=15)
 
@@ -23,12 +21,14 @@ _READING_EVERY = timedelta(minutes=15)
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Brings windows, calibration and ranking up to each new hour of the instance's clock, today's again.",
 )
-def windows_schedule(ensemble: dg.ResourceParam[Instance]) -> dg.RunRequest | dg.SkipReason:
+def windows_schedule(ensemble: EnsembleResource) -> dg.RunRequest | dg.SkipReason:
     """Request learning where an hour has passed."""
-    span = PerformanceTracker(ensemble).days_to_learn()
+    from ensemble_pipeline.ensemble.performance import PerformanceTracker
+
+    span = PerformanceTracker(ensemble.instance()).days_to_learn()
     if span is None:
         return dg.SkipReason("the windows reach up to the present hour")
-    return learn_request(*span, f"hour-{floor_hour(ensemble.clock.now()).isoformat()}")
+    return learn_request(*span, f"hour-{floor_hour(ensemble.instance().clock.now()).isoformat()}")
 
 
 @dg.schedule(
@@ -37,10 +37,12 @@ def windows_schedule(ensemble: dg.ResourceParam[Instance]) -> dg.RunRequest | dg
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Reads health, budget and costs each quarter of an hour of the instance's clock.",
 )
-def health_and_budget_schedule(ensemble: dg.ResourceParam[Instance]) -> dg.RunRequest | dg.SkipReason:
+def health_and_budget_schedule(ensemble: EnsembleResource) -> dg.RunRequest | dg.SkipReason:
     """Request a reading where the last one is a quarter of an hour old."""
-    now = ensemble.clock.now()
-    with ensemble.database.connection() as connection:
+    from ensemble_pipeline.store.monitoring import last_reading
+
+    now = ensemble.instance().clock.now()
+    with ensemble.instance().database.connection() as connection:
         last = last_reading(connection)
     if last is not None and now - last < _READING_EVERY:
         return dg.SkipReason(f"last read at {last.isoformat()}")

@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from ensemble_pipeline.ensemble.instance import Instance
-from ensemble_pipeline.ensemble.intake import Scan, scan_markets
-from ensemble_pipeline.ensemble.performance import PerformanceTracker
-from ensemble_pipeline.ensemble.settlement import SettlementNews, bring_resolutions
 from ensemble_pipeline.errors import VenueUnavailableError
 from ensemble_pipeline.pipeline.jobs import BATCH_TAG, decide_job, decide_request, learn_job, learn_request
-from ensemble_pipeline.pipeline.resources import open_venue
-from ensemble_pipeline.store import markets
+from ensemble_pipeline.pipeline.resources import EnsembleResource, open_venue
+
+if TYPE_CHECKING:
+    from ensemble_pipeline.ensemble.instance import Instance
+    from ensemble_pipeline.ensemble.intake import Scan
+    from ensemble_pipeline.ensemble.settlement import SettlementNews
 
 _MOST_RETRIES = 3
 _IN_PROGRESS = [
@@ -33,15 +34,13 @@ _IN_PROGRESS = [
         "decided is requested again under the same key until it is; no market is lost where a tick dies."
     ),
 )
-def market_sensor(
-    context: dg.SensorEvaluationContext, ensemble: dg.ResourceParam[Instance]
-) -> dg.SensorResult | dg.SkipReason:
+def market_sensor(context: dg.SensorEvaluationContext, ensemble: EnsembleResource) -> dg.SensorResult | dg.SkipReason:
     """Look at the venue once, and request what waits for a decision."""
     try:
-        scan = asyncio.run(_scan(ensemble, context.cursor))
+        scan = asyncio.run(_scan(ensemble.instance(), context.cursor))
     except VenueUnavailableError as error:
         return dg.SkipReason(f"{error} The next tick asks again.")
-    waiting = renew_failed(ensemble, context.instance)
+    waiting = renew_failed(ensemble.instance(), context.instance)
     return dg.SensorResult(
         run_requests=[decide_request(batch_id, len(ids)) for batch_id, ids in waiting.items()],
         asset_events=[_seen(scan)] if scan.due or scan.rejected else [],
@@ -50,21 +49,25 @@ def market_sensor(
     )
 
 
-async def _scan(instance: Instance, cursor: str | None) -> Scan:
+async def _scan(instance: "Instance", cursor: str | None) -> "Scan":
+    from ensemble_pipeline.ensemble.intake import scan_markets
+
     async with open_venue(instance) as venue:
         return await scan_markets(instance, venue, cursor or None)
 
 
-def _seen(scan: Scan) -> dg.AssetObservation:
+def _seen(scan: "Scan") -> dg.AssetObservation:
     metadata = {"open_markets": scan.seen, "due": scan.due, "rejected_rows": scan.rejected}
     return dg.AssetObservation("markets", metadata=metadata)
 
 
-def renew_failed(instance: Instance, dagster: dg.DagsterInstance) -> dict[int, tuple[int, ...]]:
+def renew_failed(instance: "Instance", dagster: dg.DagsterInstance) -> dict[int, tuple[int, ...]]:
     """Batches to request: those undecided, and in place of one whose run ended without deciding it, a new one.
 
     After three renewals a batch is left alone; its snapshots show as undecided in ``ensemble status``.
     """
+    from ensemble_pipeline.store import markets
+
     with instance.database.connection() as connection:
         waiting = markets.undecided_batches(connection)
     wanted: dict[int, tuple[int, ...]] = {}
@@ -77,7 +80,9 @@ def renew_failed(instance: Instance, dagster: dg.DagsterInstance) -> dict[int, t
     return wanted
 
 
-def _renew(instance: Instance, batch_id: int, snapshot_ids: Sequence[int]) -> dict[int, tuple[int, ...]]:
+def _renew(instance: "Instance", batch_id: int, snapshot_ids: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    from ensemble_pipeline.store import markets
+
     with instance.database.connection() as connection:
         if markets.retries_of(connection, batch_id) >= _MOST_RETRIES:
             return {}
@@ -95,14 +100,16 @@ def _renew(instance: Instance, batch_id: int, snapshot_ids: Sequence[int]) -> di
     ),
 )
 def settlement_sensor(
-    ensemble: dg.ResourceParam[Instance],
+    ensemble: EnsembleResource,
 ) -> dg.SensorResult | dg.SkipReason:
     """Look at the venue's settlements once, and request learning where something is new."""
+    from ensemble_pipeline.ensemble.performance import PerformanceTracker
+
     try:
-        news = asyncio.run(_bring(ensemble))
+        news = asyncio.run(_bring(ensemble.instance()))
     except VenueUnavailableError as error:
         return dg.SkipReason(f"{error} The next tick asks again.")
-    pending = PerformanceTracker(ensemble).unlearnt_resolution()
+    pending = PerformanceTracker(ensemble.instance()).unlearnt_resolution()
     if pending is None:
         return dg.SkipReason("nothing settled that is not learnt yet")
     first, last, resolution_id = pending
@@ -112,12 +119,14 @@ def settlement_sensor(
     )
 
 
-async def _bring(instance: Instance) -> SettlementNews:
+async def _bring(instance: "Instance") -> "SettlementNews":
+    from ensemble_pipeline.ensemble.settlement import bring_resolutions
+
     async with open_venue(instance) as venue:
         return await bring_resolutions(instance, venue)
 
 
-def _settled(news: SettlementNews) -> dg.AssetMaterialization:
+def _settled(news: "SettlementNews") -> dg.AssetMaterialization:
     metadata = {
         "dagster/row_count": len(news.market_ids),
         "positions_settled": news.positions_settled,

@@ -3,9 +3,8 @@
 import dagster as dg
 
 from ensemble_pipeline.domain import MICRO_PER_USD
-from ensemble_pipeline.ensemble.cost import CostOptimizer
-from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.pipeline.assets.markets import FORECAST_LOG
+from ensemble_pipeline.pipeline.resources import EnsembleResource
 from ensemble_pipeline.pipeline.tables import markdown_table
 
 
@@ -18,9 +17,11 @@ from ensemble_pipeline.pipeline.tables import markdown_table
         "by the ledger before each call; this asset shows them and its checks warn."
     ),
 )
-def budget_status(ensemble: dg.ResourceParam[Instance]) -> dg.MaterializeResult[None]:
+def budget_status(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
     """Read and keep the day's budget."""
-    status = CostOptimizer(ensemble).record_status()
+    from ensemble_pipeline.ensemble.cost import CostOptimizer
+
+    status = CostOptimizer(ensemble.instance()).record_status()
     return dg.MaterializeResult(
         metadata={
             "day": status.spend.day.isoformat(),
@@ -39,9 +40,11 @@ def budget_status(ensemble: dg.ResourceParam[Instance]) -> dg.MaterializeResult[
     kinds={"postgres"},
     description="Calls, failures and cost by model, category and day over the last 30 days, from the ledger alone.",
 )
-def cost_report(ensemble: dg.ResourceParam[Instance]) -> dg.MaterializeResult[None]:
+def cost_report(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
     """Rebuild the cost report."""
-    rows = CostOptimizer(ensemble).calculate_cost_efficiency()
+    from ensemble_pipeline.ensemble.cost import CostOptimizer
+
+    rows = CostOptimizer(ensemble.instance()).calculate_cost_efficiency()
     table = [
         {
             "model": row.model_id,

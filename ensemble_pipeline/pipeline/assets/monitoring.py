@@ -4,9 +4,8 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from ensemble_pipeline.ensemble.fallback import FallbackManager
-from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.pipeline.assets.markets import FORECAST_LOG
+from ensemble_pipeline.pipeline.resources import EnsembleResource
 from ensemble_pipeline.pipeline.tables import markdown_table
 
 
@@ -19,9 +18,11 @@ from ensemble_pipeline.pipeline.tables import markdown_table
         "calls. A model with an open breaker is not asked until its rest is over."
     ),
 )
-def model_health(ensemble: dg.ResourceParam[Instance]) -> dg.MaterializeResult[None]:
+def model_health(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
     """Read and keep every model's health."""
-    readings = FallbackManager(ensemble).record_health()
+    from ensemble_pipeline.ensemble.fallback import FallbackManager
+
+    readings = FallbackManager(ensemble.instance()).record_health()
     return dg.MaterializeResult(
         metadata={
             "unavailable": sum(not reading.is_available for reading in readings),

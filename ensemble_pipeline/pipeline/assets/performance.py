@@ -4,10 +4,9 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from ensemble_pipeline.ensemble.instance import Instance
-from ensemble_pipeline.ensemble.performance import PerformanceTracker
 from ensemble_pipeline.pipeline.assets.markets import FORECAST_LOG, RESOLUTIONS
 from ensemble_pipeline.pipeline.partitions import DAYS, span_of
+from ensemble_pipeline.pipeline.resources import EnsembleResource
 from ensemble_pipeline.pipeline.tables import markdown_table
 
 _LOOK_BACK_DAYS = 30
@@ -22,9 +21,11 @@ _LOOK_BACK_DAYS = 30
         "market settled. Materialise it again at any time: what is scored is not scored twice."
     ),
 )
-def scored_forecasts(ensemble: dg.ResourceParam[Instance]) -> dg.MaterializeResult[None]:
+def scored_forecasts(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
     """Score what settled."""
-    rows = PerformanceTracker(ensemble).record_prediction_result()
+    from ensemble_pipeline.ensemble.performance import PerformanceTracker
+
+    rows = PerformanceTracker(ensemble.instance()).record_prediction_result()
     return dg.MaterializeResult(metadata={"dagster/row_count": rows})
 
 
@@ -39,9 +40,11 @@ def scored_forecasts(ensemble: dg.ResourceParam[Instance]) -> dg.MaterializeResu
         "Derived from the ledger; any range can be rebuilt."
     ),
 )
-def skill_cube(context: dg.AssetExecutionContext, ensemble: dg.ResourceParam[Instance]) -> dg.MaterializeResult[None]:
+def skill_cube(context: dg.AssetExecutionContext, ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
     """Rebuild the hourly sums of the run's days."""
-    cells = PerformanceTracker(ensemble).update_skill_cube(*span_of(context))
+    from ensemble_pipeline.ensemble.performance import PerformanceTracker
+
+    cells = PerformanceTracker(ensemble.instance()).update_skill_cube(*span_of(context))
     return dg.MaterializeResult(metadata={"dagster/row_count": cells})
 
 
@@ -63,11 +66,11 @@ def skill_cube(context: dg.AssetExecutionContext, ensemble: dg.ResourceParam[Ins
         "Any range backfills in a single run and gives the same rows as hour-by-hour materialisation did."
     ),
 )
-def performance_windows(
-    context: dg.AssetExecutionContext, ensemble: dg.ResourceParam[Instance]
-) -> dg.MaterializeResult[None]:
+def performance_windows(context: dg.AssetExecutionContext, ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
     """Materialise the hourly as-of rows of the run's days."""
-    tracker = PerformanceTracker(ensemble)
+    from ensemble_pipeline.ensemble.performance import PerformanceTracker
+
+    tracker = PerformanceTracker(ensemble.instance())
     learnt = tracker.update_rolling_windows(*span_of(context))
     rows = tracker.calculate_accuracy(learnt.as_of)
     return dg.MaterializeResult(
@@ -88,9 +91,11 @@ def performance_windows(
         "A slope above 1 says that the pool was too timid, below 1 that it was too bold."
     ),
 )
-def calibration_tables(ensemble: dg.ResourceParam[Instance]) -> dg.MaterializeResult[None]:
+def calibration_tables(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
     """Fit and record the calibration."""
-    table = PerformanceTracker(ensemble).calibrate()
+    from ensemble_pipeline.ensemble.performance import PerformanceTracker
+
+    table = PerformanceTracker(ensemble.instance()).calibrate()
     return dg.MaterializeResult(
         metadata={
             "calibration_id": table.calibration_id,
@@ -111,9 +116,11 @@ def calibration_tables(ensemble: dg.ResourceParam[Instance]) -> dg.MaterializeRe
         "weight that follows from it. Every decision records which ranking it used."
     ),
 )
-def model_rankings(ensemble: dg.ResourceParam[Instance]) -> dg.MaterializeResult[None]:
+def model_rankings(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
     """Rank the models and record the ranking."""
-    ranking = PerformanceTracker(ensemble).rank()
+    from ensemble_pipeline.ensemble.performance import PerformanceTracker
+
+    ranking = PerformanceTracker(ensemble.instance()).rank()
     return dg.MaterializeResult(
         metadata={
             "ranking_id": ranking.ranking_id,
