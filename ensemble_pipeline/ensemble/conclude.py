@@ -76,6 +76,7 @@ def _later_gates(
 ) -> tuple[list[GateVerdict], Order | None]:
     gates = instance.settings.gates
     adjusted = adjusted_confidence(consensus, gates)
+    offer = best_offer(quote, consensus.p_final)
     verdicts = [
         GateVerdict(
             Reason.DISAGREEMENT,
@@ -83,10 +84,9 @@ def _later_gates(
             {"disagreement": consensus.disagreement_level, "max_disagreement": gates.max_disagreement},
         ),
         _confidence_gate(consensus, adjusted, plan.route, gates),
-        GateVerdict(Reason.NO_QUOTE, quote.yes_bid is not None or quote.yes_ask is not None, _book(quote)),
+        GateVerdict(Reason.NO_QUOTE, offer is not None, _book(quote)),
         GateVerdict(Reason.CROSSED_BOOK, not quote.is_crossed, _book(quote)),
     ]
-    offer = best_offer(quote, consensus.p_final)
     if not all(verdict.is_passed for verdict in verdicts) or offer is None:
         return verdicts, None
     demanded = demanded_edge(adjusted, gates)

@@ -73,6 +73,8 @@ class CostOptimizer:
         This only plans; the reservation before each call is what cannot be overshot.
         """
         day_left = None if status.limits.day_hard is None else status.limits.day_hard - status.committed
+        if 0 in (status.limits.decision, status.limits.day_hard):
+            return 0
         paid = 0
         for count, worst in enumerate(worst_cases):
             paid += worst

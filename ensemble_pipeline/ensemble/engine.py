@@ -1,5 +1,6 @@
 """How answers become one probability: log-odds pool, one temperature, price anchor; and how far it may be trusted."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,7 +63,8 @@ class EnsembleEngine:
             p_final=final,
             disagreement_level=self.detect_disagreement(p_yes, weight),
             uncertainty=self.quantify_uncertainty(p_yes, weight),
-            confidence=float(np.sum(weight * confidence)),
+            # weights that sum to 1 up to rounding must not lift it above 1
+            confidence=min(1.0, math.fsum(weight * confidence)),
         )
 
     def detect_disagreement(self, p_yes: NDArray[np.float64], weight: NDArray[np.float64]) -> float:

@@ -66,16 +66,18 @@ class PerformanceTracker:
         """
         start, end = performance.day_bounds(first, last)
         now = self._instance.clock.now()
+        behind = self.days_to_learn()
         until = min(end - timedelta(hours=1), floor_hour(now))
         hours = np.arange(performance.hour_number(start), performance.hour_number(until) + 1, dtype=np.int64)
         with self._instance.database.connection() as connection:
-            # marked before reading: what is appended meanwhile is left to the next materialisation
+            # marked before reading: what is appended meanwhile is left to the next materialisation; days that were
+            # to be learnt and are not among these keep the old mark
             through = scores.last_score_id(connection)
             earliest = start - timedelta(hours=RANKING_WINDOW_HOURS)
             cells, models, categories = performance.load_cube(connection, earliest, until)
             table = window_sums(cells, hours, WINDOW_HOURS)
             written = performance.replace_windows(connection, first, last, table, models, categories)
-            if until == floor_hour(now):
+            if until == floor_hour(now) and (behind is None or first <= behind[0]):
                 performance.save_mark(connection, until, through)
         return Learnt(written, until)
 
@@ -113,7 +115,9 @@ class PerformanceTracker:
 
     def calibrate(self) -> rankings.Calibration:
         """Fit the temperature of the pooled forecast on decisions settled by now; an event counts once in all."""
-        as_of = self._instance.clock.now()
+        return self._calibrate(self._instance.clock.now())
+
+    def _calibrate(self, as_of: datetime) -> rankings.Calibration:
         with self._instance.database.connection() as connection:
             rows = settled_pools(connection, as_of)
             fit = fit_ridge_temperature(
@@ -125,8 +129,10 @@ class PerformanceTracker:
             return rankings.save_calibration(connection, as_of, fit.slope, fit.n, fit.effective_n)
 
     def rank(self) -> Ranking:
-        """Rank the models by what the longest window knows as of the present hour, and record the ranking."""
-        as_of = floor_hour(self._instance.clock.now())
+        """Rank the models by what the longest window knows as of its newest hour, and record the ranking."""
+        return self._rank(self.learnt_until() or floor_hour(self._instance.clock.now()))
+
+    def _rank(self, as_of: datetime) -> Ranking:
         with self._instance.database.connection() as connection:
             members = self._instance.register_members(connection)
             data = scores.load_scores(connection, as_of - timedelta(hours=RANKING_WINDOW_HOURS), as_of)
@@ -152,7 +158,8 @@ class PerformanceTracker:
                 rank=place,
                 skill=float(shrunk[i]),
                 standard_error=None if np.isnan(estimate.standard_error[i]) else float(estimate.standard_error[i]),
-                sample_size=int(scored[i]),
+                # a correction can outlast in the window what it takes back
+                sample_size=max(0, int(scored[i])),
                 effective_sample_size=float(estimate.n_eff[i]),
                 weight=float(weights[i]),
             )
@@ -164,14 +171,14 @@ class PerformanceTracker:
         at = as_of or self._instance.clock.now()
         with self._instance.database.connection() as connection:
             found = rankings.latest_ranking(connection, at)
-        return found if found is not None else self.rank()
+        return found if found is not None else self._rank(floor_hour(at))
 
     def get_calibration(self, as_of: datetime | None = None) -> rankings.Calibration:
         """The calibration in force as of an instant (default: now); before the first one, slope 1 is recorded."""
         at = as_of or self._instance.clock.now()
         with self._instance.database.connection() as connection:
             found = rankings.latest_calibration(connection, at)
-        return found if found is not None else self.calibrate()
+        return found if found is not None else self._calibrate(at)
 
     def calculate_accuracy(self, as_of: datetime | None = None, category: str = "*") -> list[Row]:
         """Accuracy, Brier score and log loss of each model over each window, as of the newest hour known."""
@@ -248,7 +255,7 @@ def _cells(data: ScoreArrays) -> CubeCells:
 
 
 def _estimate_skill(data: ScoreArrays, names: Sequence[str], half_life: float) -> skill.SkillEstimate:
-    """Paired differences to the panel per question, aged in resolved events, clustered by event."""
+    """Paired differences to a level panel per question, aged in resolved events, clustered by event."""
     questions = int(data.forecast_group.max(initial=-1)) + 1
     p_yes = np.full((questions, len(names)), np.nan)
     outcome, event, known = (np.zeros(questions, dtype=np.int64) for _ in range(3))
@@ -258,7 +265,8 @@ def _estimate_skill(data: ScoreArrays, names: Sequence[str], half_life: float) -
     event[data.forecast_group] = data.event
     known[data.forecast_group] = data.known_at_s
     recency = skill.recency_weights(_age_in_events(event, known), half_life)
-    return skill.estimate_skill(skill.panel_differences(p_yes, outcome), event, recency)
+    levelled = skill.level_panels(skill.panel_differences(p_yes, outcome), recency)
+    return skill.estimate_skill(levelled, event, recency)
 
 
 def _columns(data: ScoreArrays, names: Sequence[str]) -> NDArray[np.int64]:

@@ -175,8 +175,10 @@ class Planner:
         sizing, quote = self._settings.sizing, snapshot.quote
         most = int(self._instance.bankroll_micro_usd * sizing.max_market_share)
         if quote.volume is not None:
-            dearer = Decimal(max(quote.mid or 0.5, 1 - (quote.mid or 0.5)))
-            by_volume = quote.volume * Decimal(sizing.max_volume_share) * dearer * MICRO_PER_USD
+            mid = 0.5 if quote.mid is None else quote.mid
+            # to the sixth digit, which no mid of two prices needs, so that a market and its mirror image are worth the same
+            dearer = Decimal(str(round(max(mid, 1 - mid), 6)))
+            by_volume = quote.volume * Decimal(str(sizing.max_volume_share)) * dearer * MICRO_PER_USD
             most = min(most, int(by_volume))
         return max(0, min(most, cash))
 

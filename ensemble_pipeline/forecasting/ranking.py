@@ -90,6 +90,45 @@ def panel_differences(p_yes: ArrayLike, outcome: ArrayLike) -> FloatArray:
     return difference
 
 
+def level_panels(difference: ArrayLike, recency: ArrayLike) -> FloatArray:
+    """Differences as if every question had been put to the same panel: ``D'_im = D_im + mean_{k in i} b_k``.
+
+    A model that was only ever asked beside the best looks worse than it is. The two-way model ``B_im = a_i + b_m``
+    (question difficulty, model level) removes that: b solves the weighted least-squares normal equations
+    ``Σ_i g_i (D_im + mean_{k in i} b_k - b_m) = 0``, so that the weighted mean of D' per model is b. Where every
+    model answered every question nothing changes.
+
+    Args:
+        difference: Shape ``(n_questions, n_models)``, see `panel_differences`; NaN where there is none.
+        recency: Weights g, finite, ≥ 0, shape ``(n_questions,)``.
+
+    Returns:
+        Levelled differences, same shape, NaN where `difference` is. Models that no chain of shared questions
+        connects are compared with the mean of their own group only.
+
+    Raises:
+        InputError: an element is out of range or the shapes do not fit.
+
+    Source: two-way fixed effects, as ForecastBench adjusts for difficulty (its leaderboard code).
+
+    >>> d = [[-0.1, 0.1, float("nan")], [float("nan"), -0.1, 0.1]]
+    >>> (level_panels(d, [1, 1]).round(12) + 0.0).tolist()
+    [[-0.2, 0.0, nan], [nan, 0.0, 0.2]]
+    """
+    d = np.asarray(difference, dtype=np.float64)
+    if d.ndim != 2:
+        raise InputError(f"difference has shape {d.shape}; it must be (n_questions, n_models)")
+    refuse_where(np.isinf(d), d, "difference", "is not finite")
+    g = weights(recency, d.shape[:1], "recency")
+    is_scored = ~np.isnan(d)
+    share = is_scored / np.maximum(is_scored.sum(axis=1, keepdims=True), 1)
+    weighted = is_scored * g[:, None]
+    normal = np.diag(weighted.sum(axis=0)) - weighted.T @ share
+    level = np.linalg.pinv(normal, hermitian=True) @ (weighted * np.where(is_scored, d, 0.0)).sum(axis=0)
+    levelled: FloatArray = d + (share @ level)[:, None]
+    return levelled
+
+
 def estimate_skill(difference: ArrayLike, cluster: ArrayLike, recency: ArrayLike) -> SkillEstimate:
     """Recency-weighted mean difference per model, ``δ = Σ g D / Σ g``, with a standard error clustered by event.
 

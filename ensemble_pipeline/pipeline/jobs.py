@@ -35,7 +35,8 @@ learn_job = dg.define_asset_job(
 )
 watch_job = dg.define_asset_job(
     "watch",
-    selection=[model_health, budget_status, cost_report],
+    selection=dg.AssetSelection.assets(model_health, budget_status, cost_report)
+    | dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("performance_windows"), "windows_are_fresh")),
     executor_def=dg.in_process_executor,
     tags={KIND_TAG: "watch"},
     description="Reads the health of the models and the state of the budget, and rebuilds the cost report.",

@@ -6,8 +6,13 @@ The truth of a market is a martingale: hidden evidence :math:`x` does a random w
 is :math:`\Phi(x_t / \sigma_t)` with :math:`\sigma_t^2` the variance still to come, the last unit of it at the
 close. So the latent probability is exactly calibrated at every step, and the outcome is drawn from the path's end.
 Markets of one event ask for rising thresholds of one quantity and share walk and final draw: they never contradict.
+
+Luck is spread evenly: the totals of walk and final draw follow a golden-ratio sequence through the quantiles, event
+by event, and each walk is drawn given its total. A single event is as random as ever; over many, outcomes come as
+often as their probabilities say, so that few settled markets suffice to tell skill from luck.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +31,7 @@ STEPS_PER_DAY = 4
 _WALK_SD = 0.35  # hidden evidence per step, against 1 for the draw at the close
 _LADDER_LOGIT = 0.9  # how much less likely the next higher threshold is at the opening
 _PRICE_NOISE = 0.35  # the market's own error in log-odds, most of it lasting
+_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 _CENT = Decimal("0.01")
 
 
@@ -48,6 +54,7 @@ class _Event:
     opened_at: datetime
     place: str
     first_level: int
+    luck: float
 
 
 def draw_markets(seed: int, days: int, markets_per_day: int, starts_at: datetime) -> Iterator[SyntheticMarket]:
@@ -57,17 +64,25 @@ def draw_markets(seed: int, days: int, markets_per_day: int, starts_at: datetime
     """
     last_step = days * STEPS_PER_DAY
     namesakes: Counter[tuple[str, int]] = Counter()
+    number = 0
     for day in range(days - 1):
         drawn = 0
         while drawn < markets_per_day:
             size = min(1 + int(3 * uniform(seed, "size", day, drawn)), markets_per_day - drawn)
-            event = _draw_event(seed, (day, drawn), last_step, starts_at, namesakes)
+            luck = (uniform(seed, "luck") + number * _GOLDEN_RATIO) % 1.0
+            event = _draw_event(seed, (day, drawn), luck, last_step, starts_at, namesakes)
+            number += 1
             yield from _draw_ladder(seed, event, size)
             drawn += size
 
 
 def _draw_event(
-    seed: int, place: tuple[int, int], last_step: int, starts_at: datetime, namesakes: Counter[tuple[str, int]]
+    seed: int,
+    place: tuple[int, int],
+    luck: float,
+    last_step: int,
+    starts_at: datetime,
+    namesakes: Counter[tuple[str, int]],
 ) -> _Event:
     series = SERIES[int(len(SERIES) * uniform(seed, "series", *place))]
     first = place[0] * STEPS_PER_DAY + int(STEPS_PER_DAY * uniform(seed, "open", *place))
@@ -85,6 +100,7 @@ def _draw_event(
         opened_at=starts_at + first * STEP,
         place=PLACES[turn % len(PLACES)],
         first_level=series.start + series.stride * int(5 * uniform(seed, "level", *place)),
+        luck=luck,
     )
 
 
@@ -94,6 +110,11 @@ def _draw_ladder(seed: int, event: _Event, size: int) -> Iterator[SyntheticMarke
     sd_left = np.sqrt(1.0 + _WALK_SD**2 * np.arange(event.life, -1, -1))
     opening_logit = rng.normal(0.3, 1.2)
     final = rng.normal()
+    # a Gaussian walk given its total: each part takes a share of the difference in proportion to its variance
+    total = normal_quantile(min(max(event.luck, 1e-9), 1 - 1e-9)) * sd_left[0]
+    missing = (total - walk[-1] - final) / sd_left[0] ** 2
+    walk = walk + missing * _WALK_SD**2 * np.arange(event.life + 1)
+    final += missing
     for rung in range(size):
         evidence = walk + normal_quantile(sigmoid(opening_logit - _LADDER_LOGIT * rung)) * sd_left[0]
         latent = tuple(min(max(normal_cdf(x / sd), 0.002), 0.998) for x, sd in zip(evidence, sd_left, strict=True))

@@ -13,7 +13,7 @@ from ensemble_pipeline.sandbox.chance import logit, normal, sigmoid, uniform
 from ensemble_pipeline.sandbox.world import FailureKind, WorldAnswer, WorldModel
 
 # the share of a model's error variance that stays with a market for its whole life
-_LASTING_SHARE = 0.6
+_LASTING_SHARE = 0.35
 _MAX_LOGIT = 9.0
 
 CATEGORIES = (
@@ -120,7 +120,7 @@ DEFAULT_MODELS: tuple[SyntheticModel, ...] = (
     ),
     SyntheticModel(
         _model("maple-sonnet", "anthropic", "3", "15"),
-        noise_sd=0.70,
+        noise_sd=1.10,
         bias=-0.04,
         category_noise={"Politics": 0.75, "Climate and Weather": 1.3},
         latency_ms=2600,
@@ -129,7 +129,7 @@ DEFAULT_MODELS: tuple[SyntheticModel, ...] = (
     ),
     SyntheticModel(
         _model("aspen-mini", "openai", "0.75", "4.50"),
-        noise_sd=1.10,
+        noise_sd=1.70,
         bias=0.05,
         category_noise={"Sports": 0.7, "Politics": 1.2},
         latency_ms=1700,
@@ -138,7 +138,7 @@ DEFAULT_MODELS: tuple[SyntheticModel, ...] = (
     ),
     SyntheticModel(
         _model("willow-flash", "openrouter", "0.30", "1.20"),
-        noise_sd=1.60,
+        noise_sd=2.30,
         bias=-0.08,
         category_noise={"Science and Technology": 0.8, "Economics": 1.2},
         latency_ms=1200,
@@ -149,7 +149,7 @@ DEFAULT_MODELS: tuple[SyntheticModel, ...] = (
     ),
     SyntheticModel(
         _model("birch-nano", "openai", "0.20", "1.25"),
-        noise_sd=2.20,
+        noise_sd=3.00,
         bias=0.10,
         category_noise={"Entertainment": 0.8},
         latency_ms=700,
@@ -158,7 +158,7 @@ DEFAULT_MODELS: tuple[SyntheticModel, ...] = (
     ),
     SyntheticModel(
         _model("juniper-8b", "local", "0", "0"),
-        noise_sd=2.90,
+        noise_sd=3.90,
         bias=-0.10,
         category_noise={"Climate and Weather": 0.7},
         latency_ms=4500,

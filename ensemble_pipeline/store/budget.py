@@ -63,8 +63,8 @@ def expire_left_over(connection: Connection, snapshot_ids: list[int]) -> int:
     The caller holds the snapshots' locks, so no living run owns them.
     """
     rows = connection.execute(
-        "select budget_close(reservation_id, 'expired', null) from budget_reservations"
-        " where state = 'held' and snapshot_id = any(%s)",
+        "select budget_close(reservation_id, 'expired', null) from (select reservation_id from budget_reservations"
+        " where state = 'held' and snapshot_id = any(%s) order by reservation_id) as left_over",
         [snapshot_ids],
     ).fetchall()
     return len(rows)

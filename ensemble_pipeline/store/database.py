@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
@@ -16,6 +17,7 @@ Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
 AsyncConnection = psycopg.AsyncConnection[Row]
 
+_TIMEOUT_S = 10
 _OPTIONS = f"-c search_path={SCHEMA} -c timezone=UTC"
 
 
@@ -23,10 +25,13 @@ class Database:
     """One database; every `connection` block is one transaction.
 
     Values come back as ``dict`` rows. The pools are small: many processes share one server.
+
+    Raises:
+        DatabaseError: `url` is no address of a PostgreSQL database.
     """
 
     def __init__(self, url: str, *, max_size: int = 4) -> None:
-        self.url = url
+        self.url = _checked(url)
         self._max_size = max_size
 
     @contextmanager
@@ -37,7 +42,7 @@ class Database:
             DatabaseError: the server cannot be reached.
         """
         try:
-            taken = self._pool.getconn(timeout=10)
+            taken = self._pool.getconn(timeout=_TIMEOUT_S)
         except psycopg.OperationalError as error:
             raise DatabaseError(_unreachable(self.url, error)) from error
         try:
@@ -48,18 +53,26 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Connection]:
-        """A connection of its own outside the pool, each statement its own transaction; locks it takes end with it."""
-        with psycopg.connect(self.url, autocommit=True, **_connect_options()) as session:
+        """A connection of its own outside the pool, each statement its own transaction; locks it takes end with it.
+
+        Raises:
+            DatabaseError: the server cannot be reached.
+        """
+        try:
+            session = psycopg.connect(self.url, autocommit=True, **_connect_options())
+        except psycopg.OperationalError as error:
+            raise DatabaseError(_unreachable(self.url, error)) from error
+        with session:
             yield session
 
     @asynccontextmanager
     async def async_pool(self, max_size: int = 8) -> AsyncIterator["AsyncDatabase"]:
         """A pool for one event loop."""
         pool = AsyncConnectionPool[AsyncConnection](
-            self.url, min_size=1, max_size=max_size, open=False, kwargs=_connect_options(), timeout=10
+            self.url, min_size=1, max_size=max_size, open=False, kwargs=_connect_options(), timeout=_TIMEOUT_S
         )
         try:
-            await pool.open(wait=True)
+            await pool.open(wait=True, timeout=_TIMEOUT_S)
         except psycopg.OperationalError as error:
             await pool.close()
             raise DatabaseError(_unreachable(self.url, error)) from error
@@ -71,7 +84,7 @@ class Database:
     @cached_property
     def _pool(self) -> ConnectionPool[Connection]:
         return ConnectionPool[Connection](
-            self.url, min_size=0, max_size=self._max_size, open=True, kwargs=_connect_options(), timeout=10
+            self.url, min_size=0, max_size=self._max_size, open=True, kwargs=_connect_options(), timeout=_TIMEOUT_S
         )
 
     def close(self) -> None:
@@ -105,8 +118,20 @@ def require_row(row: Row | None) -> Row:
     return row
 
 
+def _checked(url: str) -> str:
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # what libpq says of it repeats the text, password and all
+        raise DatabaseError(
+            "ENSEMBLE_DATABASE_URL is no address of a PostgreSQL database; it reads like "
+            "postgresql://user:password@host:5432/name"
+        ) from None
+    return url
+
+
 def _connect_options() -> dict[str, Any]:
-    return {"options": _OPTIONS, "row_factory": dict_row, "connect_timeout": 10}
+    return {"options": _OPTIONS, "row_factory": dict_row, "connect_timeout": _TIMEOUT_S}
 
 
 def _unreachable(url: str, error: Exception) -> str:
@@ -122,5 +147,15 @@ def public_url(url: str) -> str:
     'postgresql://ann@db.example/prod'
     """
     scheme, separator, rest = url.partition("://")
+    if not separator:
+        # the other spelling: host=… user=… password=…
+        try:
+            parts = conninfo_to_dict(url)
+        except psycopg.ProgrammingError:
+            return "(an unreadable address)"
+        return make_conninfo(**{name: value for name, value in parts.items() if "pass" not in name})
     userinfo, at, location = rest.rpartition("@")
-    return f"{scheme}{separator}{userinfo.partition(':')[0]}{at}{location}" if at else url
+    address, _, query = location.partition("?")
+    shown = "&".join(part for part in query.split("&") if part and "pass" not in part.partition("=")[0].lower())
+    user = f"{userinfo.partition(':')[0]}{at}" if at else ""
+    return f"{scheme}{separator}{user}{address}{'?' if shown else ''}{shown}"

@@ -55,13 +55,10 @@ def migrate(database: Database) -> tuple[str, ...]:
     Raises:
         DatabaseError: the database was written by newer code, or cannot be reached.
     """
-    pending = pending_revisions(database)
-    if pending:
-        _upgrade(database.url)
-    return pending
+    return _upgrade(database.url) if pending_revisions(database) else ()
 
 
-def _upgrade(url: str) -> None:
+def _upgrade(url: str) -> tuple[str, ...]:
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import create_engine, text
@@ -76,6 +73,10 @@ def _upgrade(url: str) -> None:
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         connection.execute(text(f"create schema if not exists {SCHEMA}"))
         connection.execute(text(f"set local search_path to {SCHEMA}"))
+        # another process may have migrated while this one waited for the lock
+        table = connection.execute(text("select to_regclass(:name)"), {"name": f"{SCHEMA}.{VERSION_TABLE}"}).scalar()
+        found = None if table is None else connection.execute(text(f"select version_num from {VERSION_TABLE}")).scalar()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     engine.dispose()
+    return tuple(revision for revision in known_revisions() if found is None or revision > str(found))

@@ -119,7 +119,7 @@ def outdated(connection: Connection) -> list[Row]:
     Each comes with `corrected_at`, when the later version became known.
     """
     return connection.execute(
-        f"select s.*, n.resolution_id as correction_id, n.known_at as corrected_at {_OUTDATED} order by s.score_id"
+        f"select s.*, n.resolution_id as correction_id, greatest(n.known_at, s.known_at) as corrected_at {_OUTDATED} order by s.score_id"
     ).fetchall()
 
 
@@ -157,7 +157,7 @@ def append_scores(connection: Connection, scores: Sequence[ModelPerformance]) ->
 def load_scores(connection: Connection, known_after: datetime, known_until: datetime) -> ScoreArrays:
     """All ledger rows with ``known_after < known_at <= known_until``, in ledger order."""
     rows = connection.execute(
-        "select extract(epoch from known_at)::bigint as known_at_s, model_id, category, p_yes, outcome, market_p,"
+        "select ceil(extract(epoch from known_at))::bigint as known_at_s, model_id, category, p_yes, outcome, market_p,"
         " cost_micro_usd, latency_ms, sign, market_id || '@' || asked_at as asked, event_id"
         " from scored_forecasts where known_at > %s and known_at <= %s order by score_id",
         [known_after, known_until],

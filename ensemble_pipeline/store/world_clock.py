@@ -26,6 +26,14 @@ class StoredClock:
             row = connection.execute("select mode, world_at, wall_at, speed from world_clock").fetchone()
         return self._read(row)
 
+    def speed(self) -> float:
+        """World seconds that pass per second of the machine: 1 for real time, 0 for a stepped clock."""
+        with self._database.connection() as connection:
+            row = connection.execute("select mode, speed from world_clock").fetchone()
+        if row is None or row["mode"] == "real":
+            return 1.0
+        return float(row["speed"]) if row["mode"] == "accelerated" else 0.0
+
     def _read(self, row: Row | None) -> datetime:
         if row is None or row["mode"] == "real":
             return self._wall.now()
@@ -36,9 +44,9 @@ class StoredClock:
     def start_stepped(self, at: datetime) -> None:
         """Make the clock a stepped one at `at`, or leave a stepped one where it stands."""
         with self._database.connection() as connection:
-            row = connection.execute("select mode from world_clock").fetchone()
+            row = connection.execute("select mode, world_at, wall_at, speed from world_clock").fetchone()
             if row is None or row["mode"] != "stepped":
-                _write(connection, "stepped", self._read(row) if row else require_utc(at, "at"), None, None)
+                _write(connection, "stepped", self._resume_at(row) if row else require_utc(at, "at"), None, None)
 
     def start_accelerated(self, at: datetime, speed: float) -> None:
         """Run from `at`, or from where the world stood when it was frozen, `speed` times as fast as the machine."""

@@ -38,6 +38,38 @@ def test_panel_differences_sum_to_zero_and_are_mirror_symmetric(seed: int, k: in
     np.testing.assert_allclose(ranking.panel_differences(1 - p, 1 - y), d, atol=1e-14)
 
 
+@given(seeds, st.integers(2, 6))
+def test_level_panels_where_everybody_answered_changes_nothing(seed: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    d = ranking.panel_differences(rng.uniform(size=(20, k)), rng.integers(0, 2, 20))
+    np.testing.assert_allclose(ranking.level_panels(d, np.ones(20)), d, atol=1e-12)
+
+
+@given(seeds)
+def test_level_panels_recovers_additive_levels_whoever_was_asked(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    level = np.array([-0.1, 0.0, 0.02, 0.08])
+    brier = rng.uniform(0.1, 0.4, 60)[:, None] + level
+    brier[np.arange(60), rng.integers(0, 4, 60)] = NAN
+    d = brier - np.nanmean(brier, axis=1, keepdims=True)
+    levelled = ranking.level_panels(d, rng.uniform(0.5, 1, 60))
+    np.testing.assert_allclose(np.nanmean(levelled, axis=0), level - level.mean(), atol=1e-12)
+
+
+def test_level_panels_beside_the_best_only_is_no_disadvantage() -> None:
+    # the second model beats the third by .1 on shared questions, but meets the first nine times more often
+    d = np.array([[-0.05, 0.05, NAN]] * 9 + [[NAN, -0.05, 0.05]] + [[-0.1, NAN, 0.1]] * 9)
+    levelled = np.nanmean(ranking.level_panels(d, np.ones(len(d))), axis=0)
+    assert levelled[1] - levelled[0] == pytest.approx(0.1)
+    assert levelled[2] - levelled[1] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("d", "g"), [([0.1], [1.0]), ([[float("inf")]], [1.0]), ([[0.1]], [-1.0]), ([[0.1]], [NAN])])
+def test_level_panels_when_out_of_range_refuse(d: list[float], g: list[float]) -> None:
+    with pytest.raises(InputError):
+        ranking.level_panels(d, g)
+
+
 def test_panel_differences_when_malformed_refuse() -> None:
     with pytest.raises(InputError, match=r"p_yes has shape \(2,\)"):
         ranking.panel_differences([0.5, 0.5], [1, 0])

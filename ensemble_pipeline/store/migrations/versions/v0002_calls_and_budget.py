@@ -110,7 +110,8 @@ begin
         order by a.scope desc
         for update
     loop
-        if account.spent_micro_usd + account.held_micro_usd + p_amount > account.most then
+        -- a limit of 0 stops free calls too
+        if account.most = 0 or account.spent_micro_usd + account.held_micro_usd + p_amount > account.most then
             return query
                 select null::bigint, account.scope, account.spent_micro_usd, account.held_micro_usd, account.most;
             return;
