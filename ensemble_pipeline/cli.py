@@ -1,7 +1,6 @@
 """The `ensemble` command."""
 
 import json
-import logging
 import sys
 from collections.abc import Callable
 from datetime import date, datetime
@@ -154,8 +153,10 @@ def sandbox(
 
 def main() -> None:
     """Run the command; errors raised on purpose become one message on stderr and exit status 1."""
-    # every attempt is in the ledger with its cause: a terminal need not hear of it again
-    logging.getLogger("stamina").setLevel(logging.ERROR)
+    from stamina.instrumentation import set_on_retry_hooks
+
+    # each attempt at a model is in the ledger with its cause, and a venue's error tells of its last: once is enough
+    set_on_retry_hooks([])
     try:
         cli(standalone_mode=True)
     except EnsembleError as error:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import stamina
-from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
 
 from ensemble_pipeline.clock import Stopwatch
 from ensemble_pipeline.domain import CallStatus, ModelReply
@@ -30,9 +29,6 @@ from ensemble_pipeline.store.calls import Attempts, LLMQuery
 from ensemble_pipeline.store.database import AsyncDatabase
 
 _MAX_WAIT_S = 5.0
-
-# through the standard library's logging, whose levels an operator can set
-set_on_retry_hooks([LoggingOnRetryHook])
 
 Outcome = Literal["answered", "failed", "refused", "resumed"]
 

@@ -114,6 +114,8 @@ def _play_to_the_end(
             say(_progress_line(instance, now))
 
     with dg.DagsterInstance.from_config(str(home.folder), launcher.HEADLESS_CONFIG) as dagster:
+        # Dagster opens a connection per statement unless told that the process stays
+        dagster.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=8)
         played = Conductor(definitions, instance, clock, dagster, world).play(on_step)
     report = EnsembleMonitor(instance).generate_reports()
     report["played"] = {**asdict(played), "elapsed_s": round(watch.elapsed_s(), 1)}

@@ -111,7 +111,7 @@ async def _venue(settings: Settings) -> Finding:
     try:
         page = await venue.open_markets()
     except VenueError as error:
-        return Finding("venue kalshi", "missing", f"{error} Check ENSEMBLE_KALSHI_BASE_URL and the network.")
+        return Finding("venue kalshi", "missing", str(error))
     finally:
         await venue.aclose()
     return Finding("venue kalshi", "ok", f"answers; {len(page.listings)} markets on the first page")

@@ -184,7 +184,7 @@ def _write_quote(quote: Quote | None) -> dict[str, Any]:
     bid = quote.yes_bid if quote else None
     ask = quote.yes_ask if quote else None
     last = quote.last_price if quote else None
-    volume = quote.volume if quote else _ZERO
+    volume = quote.volume if quote else None
     bid_price, ask_price = bid or _ZERO, _ONE if ask is None else ask
     return {
         "yes_bid_dollars": f"{bid_price:.4f}",
