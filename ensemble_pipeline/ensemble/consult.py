@@ -7,8 +7,9 @@ for nothing twice.
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import stamina
@@ -147,10 +148,9 @@ class _Asking:
         await self._book_reply(question, number, reservation, reply, worst)
         return reply
 
-    async def _book_failure(
-        self, question: _Question, number: int, reservation: int, error: ProviderError, elapsed_ms: int, worst: int
-    ) -> None:
-        query = LLMQuery(
+    def _begun(self, question: _Question, number: int, reservation: int) -> Callable[..., LLMQuery]:
+        return partial(
+            LLMQuery,
             reservation_id=reservation,
             snapshot_id=question.plan.snapshot.snapshot_id,
             model_id=question.member.name,
@@ -158,6 +158,12 @@ class _Asking:
             prompt_hash=question.prompt.prompt_hash,
             prompt=question.prompt.user,
             requested_at=self._context.now,
+        )
+
+    async def _book_failure(
+        self, question: _Question, number: int, reservation: int, error: ProviderError, elapsed_ms: int, worst: int
+    ) -> None:
+        query = self._begun(question, number, reservation)(
             latency_ms=elapsed_ms,
             status=CallStatus.TIMED_OUT if isinstance(error, ProviderTimeoutError) else CallStatus.FAILED,
             cost_micro_usd=worst if error.may_be_billed else 0,
@@ -172,14 +178,7 @@ class _Asking:
     async def _book_reply(
         self, question: _Question, number: int, reservation: int, reply: ModelReply, worst: int
     ) -> None:
-        query = LLMQuery(
-            reservation_id=reservation,
-            snapshot_id=question.plan.snapshot.snapshot_id,
-            model_id=question.member.name,
-            attempt=number,
-            prompt_hash=question.prompt.prompt_hash,
-            prompt=question.prompt.user,
-            requested_at=self._context.now,
+        query = self._begun(question, number, reservation)(
             latency_ms=reply.latency_ms,
             status=reply.status,
             cost_micro_usd=worst if reply.cost_micro_usd is None else reply.cost_micro_usd,

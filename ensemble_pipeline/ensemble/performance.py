@@ -189,36 +189,34 @@ class PerformanceTracker:
 
 def _score(row: Row) -> ModelPerformance:
     p_yes, outcome = np.array([row["p_yes"]]), np.array([row["outcome"]])
-    return ModelPerformance(
-        forecast_id=row["forecast_id"],
-        resolution_id=row["resolution_id"],
+    return _performance(
+        row,
         sign=1,
-        model_name=row["model_id"],
-        market_id=row["market_id"],
-        event_id=row["event_id"],
-        market_category=row["category"],
-        volatility_regime=row["volatility_regime"],
-        expiry_bucket=row["expiry_bucket"],
-        asked_at=row["asked_at"],
-        resolved_at=row["resolved_at"],
         known_at=row["known_at"],
-        p_yes=row["p_yes"],
-        market_p=row["market_p"],
-        outcome=row["outcome"],
         brier=float(brier_score(p_yes, outcome)[0]),
         log_loss=float(log_loss(p_yes, outcome)[0]),
         is_correct=bool(is_correct(p_yes, outcome)[0]),
-        confidence=row["confidence"],
-        response_time_ms=row["latency_ms"],
-        cost_micro_usd=row["cost_micro_usd"],
     )
 
 
 def _retraction(row: Row) -> ModelPerformance:
+    return _performance(
+        row,
+        sign=-1,
+        known_at=row["corrected_at"],
+        brier=row["brier"],
+        log_loss=row["log_loss"],
+        is_correct=row["is_correct"],
+    )
+
+
+def _performance(
+    row: Row, *, sign: int, known_at: datetime, brier: float, log_loss: float, is_correct: bool
+) -> ModelPerformance:
     return ModelPerformance(
         forecast_id=row["forecast_id"],
         resolution_id=row["resolution_id"],
-        sign=-1,
+        sign=sign,
         model_name=row["model_id"],
         market_id=row["market_id"],
         event_id=row["event_id"],
@@ -227,13 +225,13 @@ def _retraction(row: Row) -> ModelPerformance:
         expiry_bucket=row["expiry_bucket"],
         asked_at=row["asked_at"],
         resolved_at=row["resolved_at"],
-        known_at=row["corrected_at"],
+        known_at=known_at,
         p_yes=row["p_yes"],
         market_p=row["market_p"],
         outcome=row["outcome"],
-        brier=row["brier"],
-        log_loss=row["log_loss"],
-        is_correct=row["is_correct"],
+        brier=brier,
+        log_loss=log_loss,
+        is_correct=is_correct,
         confidence=row["confidence"],
         response_time_ms=row["latency_ms"],
         cost_micro_usd=row["cost_micro_usd"],

@@ -176,7 +176,7 @@ class Planner:
         most = int(self._instance.bankroll_micro_usd * sizing.max_market_share)
         if quote.volume is not None:
             mid = 0.5 if quote.mid is None else quote.mid
-            # to the sixth digit, which no mid of two prices needs, so that a market and its mirror image are worth the same
+            # to the sixth digit, which no mid needs, so that a market and its mirror image are worth the same
             dearer = Decimal(str(round(max(mid, 1 - mid), 6)))
             by_volume = quote.volume * Decimal(str(sizing.max_volume_share)) * dearer * MICRO_PER_USD
             most = min(most, int(by_volume))

@@ -3,10 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import dagster as dg
-from pydantic import PrivateAttr
 
 from ensemble_pipeline.errors import SettingsError
 
@@ -63,15 +62,20 @@ async def open_venue(instance: "Instance") -> "AsyncIterator[Venue]":
 class EnsembleResource(dg.ConfigurableResource["EnsembleResource"]):
     """The way to the instance. It has no configuration, so no secret reaches a run's config."""
 
-    _instance: "Instance | None" = PrivateAttr(None)
-
     @classmethod
     def of(cls, instance: "Instance") -> "EnsembleResource":
         """A resource over an instance that is open already, in place of the process's own."""
-        resource = cls()
-        resource._instance = instance
-        return resource
+        return cast("EnsembleResource", _Opened(instance))
 
     def instance(self) -> "Instance":
         """Settings, database and clock."""
-        return self._instance or open_instance()
+        return open_instance()
+
+
+class _Opened:
+    # not a ConfigurableResource: Dagster makes those anew from their configuration, and the instance would be lost
+    def __init__(self, instance: "Instance") -> None:
+        self._instance = instance
+
+    def instance(self) -> "Instance":
+        return self._instance

@@ -4,15 +4,26 @@ from typing import Any
 
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.monitor import EnsembleMonitor
+from ensemble_pipeline.errors import DatabaseError
 from ensemble_pipeline.pipeline.worlds import current_database
 from ensemble_pipeline.settings import load_settings
+from ensemble_pipeline.store.migrate import pending_revisions
 from ensemble_pipeline.store.world_clock import StoredClock
 
 
 def read_status() -> dict[str, Any]:
-    """The state of the instance last started here, or of the database that is named."""
+    """The state of the instance last started here, or of the database that is named.
+
+    Raises:
+        DatabaseError: the database lacks tables that this code reads.
+    """
     settings = load_settings()
     with current_database(settings) as database:
+        if pending := pending_revisions(database):
+            raise DatabaseError(
+                f"migrations {', '.join(pending)} of this database are pending: "
+                "`ensemble up` or `ensemble demo` applies them"
+            )
         return EnsembleMonitor(Instance(settings, database, StoredClock(database))).track_performance()
 
 

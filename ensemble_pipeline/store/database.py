@@ -153,7 +153,7 @@ def public_url(url: str) -> str:
             parts = conninfo_to_dict(url)
         except psycopg.ProgrammingError:
             return "(an unreadable address)"
-        return make_conninfo(**{name: value for name, value in parts.items() if "pass" not in name})
+        return make_conninfo("", **{name: value for name, value in parts.items() if "pass" not in name})
     userinfo, at, location = rest.rpartition("@")
     address, _, query = location.partition("?")
     shown = "&".join(part for part in query.split("&") if part and "pass" not in part.partition("=")[0].lower())

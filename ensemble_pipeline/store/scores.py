@@ -119,7 +119,8 @@ def outdated(connection: Connection) -> list[Row]:
     Each comes with `corrected_at`, when the later version became known.
     """
     return connection.execute(
-        f"select s.*, n.resolution_id as correction_id, greatest(n.known_at, s.known_at) as corrected_at {_OUTDATED} order by s.score_id"
+        "select s.*, n.resolution_id as correction_id, greatest(n.known_at, s.known_at) as corrected_at"
+        f"{_OUTDATED} order by s.score_id"
     ).fetchall()
 
 

@@ -1,0 +1,104 @@
+"""One PostgreSQL server for all tests, and a migrated database of its own for each test that asks for one."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from ensemble_pipeline.store.database import Database
+from ensemble_pipeline.store.embedded import EmbeddedServer, start_embedded
+from ensemble_pipeline.store.migrate import migrate
+
+TEMPLATE = "template_migrated"
+_NUMBERS = count(1)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """An empty embedded server."""
+    folder = Path(tempfile.mkdtemp(prefix="ensemble-tests-", dir="/tmp"))
+    # as root, PostgreSQL runs as a user of its own, which must get through
+    folder.chmod(0o755)
+    started = start_embedded(folder)
+    started.hold()
+    with psycopg.connect(started.url("postgres"), autocommit=True) as connection:
+        # these databases need not survive a power cut
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(sql.SQL("alter system set {} = off").format(sql.Identifier(setting)))
+        connection.execute("select pg_reload_conf()")
+    yield started
+    started.release()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def migrated(server: EmbeddedServer) -> EmbeddedServer:
+    """The server with a template that holds the whole schema."""
+    with opened(server.ensure_database(TEMPLATE)) as template:
+        migrate(template)
+    return server
+
+
+@pytest.fixture
+def empty_url(server: EmbeddedServer) -> Iterator[str]:
+    """The URL of a database without a schema."""
+    name = f"empty_{next(_NUMBERS)}"
+    yield server.ensure_database(name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+def database(migrated: EmbeddedServer) -> Iterator[Database]:
+    """A migrated, empty database of the test's own, emptied and handed on at the end (cheaper than a new one)."""
+    name = _free.pop() if _free else _copy_template(migrated)
+    with opened(migrated.url(name)) as made:
+        yield made
+    _empty(migrated.url(name))
+    _free.append(name)
+
+
+_free: list[str] = []
+
+_EMPTY = """
+do $$
+declare it record;
+begin
+    set local session_replication_role = replica;
+    set local lock_timeout = '20s';
+    for it in select tablename from pg_tables where schemaname = 'ensemble' and tablename <> 'schema_version' loop
+        execute format('delete from ensemble.%I', it.tablename);
+    end loop;
+    for it in select sequencename from pg_sequences where schemaname = 'ensemble' and last_value is not null loop
+        perform setval(format('ensemble.%I', it.sequencename), 1, false);
+    end loop;
+end $$
+"""
+
+
+def _copy_template(server: EmbeddedServer) -> str:
+    name = f"test_{next(_NUMBERS)}"
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        statement = sql.SQL("create database {} template {}")
+        connection.execute(statement.format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
+    return name
+
+
+def _empty(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(_EMPTY)
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Database]:
+    """A database whose connections are closed at the end."""
+    made = Database(url)
+    try:
+        yield made
+    finally:
+        made.close()

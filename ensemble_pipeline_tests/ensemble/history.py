@@ -1,0 +1,82 @@
+"""Forecasts and resolutions put straight into the record, as consulting and settling would have left them."""
+
+from datetime import datetime
+from typing import Any
+
+from ensemble_pipeline.domain import Settlement, VolatilityRegime
+from ensemble_pipeline.store import calls, resolutions
+from ensemble_pipeline.store.database import Connection, Database
+from ensemble_pipeline_tests.store.rows import HOUR, NOW, market_of, quote_of, save_models, save_snapshot
+
+
+def put_forecasts(
+    database: Database,
+    said: dict[str, float],
+    *,
+    ticker: str = "RAIN-1",
+    event: str = "RAIN",
+    category: str = "Climate",
+    at: datetime = NOW,
+    bid: str | None = "0.40",
+) -> int:
+    """One snapshot with one answered call and one forecast of each model; returns the snapshot."""
+    with database.connection() as connection:
+        save_models(connection, *said)
+        calls.save_prompt(connection, "hash", "forecaster", 1, at)
+        quote = quote_of(bid, None if bid is None else f"{float(bid) + 0.02:.2f}", at=at)
+        market = market_of(ticker, event=event, category=category)
+        snapshot = save_snapshot(connection, market, quote, VolatilityRegime.CALM)
+        for name, p_yes in said.items():
+            put_call(connection, snapshot, name, at=at)
+            connection.execute(
+                "insert into forecasts (query_id, snapshot_id, market_id, model_id, asked_at, p_yes, confidence,"
+                " reasoning, market_p, volatility_regime, expiry_bucket)"
+                " select max(query_id), %s, %s, %s, %s, %s, 0.9, '', %s, 'calm', '7-30d' from llm_queries",
+                [snapshot, market.market_id, name, at, p_yes, quote.mid],
+            )
+    return snapshot
+
+
+def put_call(
+    connection: Connection,
+    snapshot: int,
+    model: str,
+    *,
+    status: str = "answered",
+    attempt: int = 1,
+    at: datetime = NOW,
+    cost: int = 100,
+    latency_ms: int = 1000,
+) -> None:
+    """One settled call of a model, as the ledger and the log of calls would hold it."""
+    row = connection.execute(
+        "select reservation_id from budget_reserve(%s, %s, %s, %s, null, null, %s)",
+        [snapshot, model, at.date(), 500, at],
+    ).fetchone()
+    assert row is not None
+    connection.execute("select budget_close(%s, 'settled', %s)", [row["reservation_id"], cost])
+    problem = None if status == "answered" else "it said nothing"
+    connection.execute(
+        "insert into llm_queries (reservation_id, snapshot_id, model_id, attempt, prompt_hash, prompt, requested_at,"
+        " latency_ms, status, response, problem, cost_micro_usd, cost_source, input_tokens, output_tokens)"
+        " values (%s, %s, %s, %s, 'hash', '', %s, %s, %s, '{}', %s, %s, 'reported', 10, 20)",
+        [row["reservation_id"], snapshot, model, attempt, at, latency_ms, status, problem, cost],
+    )
+
+
+def settle(
+    database: Database, ticker: str, outcome: bool | None, *, resolved_at: datetime, known_at: datetime | None = None
+) -> list[str]:
+    """What a venue says a market settled to, as it became known."""
+    said = Settlement(f"kalshi:{ticker}", outcome, resolved_at)
+    with database.connection() as connection:
+        return resolutions.save_settlements(connection, [said], known_at or resolved_at)
+
+
+def table(database: Database, name: str, order: str) -> list[dict[str, Any]]:
+    """A whole table."""
+    with database.connection() as connection:
+        return connection.execute(f"select * from {name} order by {order}").fetchall()
+
+
+__all__ = ["HOUR", "NOW", "put_call", "put_forecasts", "settle", "table"]

@@ -1,0 +1,249 @@
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ensemble_pipeline.domain import Action, GateVerdict, Quote, Reason, Side
+from ensemble_pipeline.ensemble.conclude import adjusted_confidence, after, best_offer, conclude, demanded_edge
+from ensemble_pipeline.ensemble.plan import Route
+from ensemble_pipeline.forecasting.sizing import kelly_fraction
+from ensemble_pipeline.store.decisions import EnsembleDecision, Portfolio
+from ensemble_pipeline_tests.ensemble.parts import (
+    USD,
+    answer,
+    consensus_of,
+    context_of,
+    empty_portfolio,
+    instance_of,
+    plan_of,
+    pool,
+    settings_of,
+    snapshot_of,
+)
+from ensemble_pipeline_tests.store.rows import quote_of
+
+ORDER = list(Reason)
+CENTS = st.integers(1, 98)
+
+
+def decide(
+    quote: Quote | None = None, held: Portfolio | None = None, mode: str = "normal", **changes: Any
+) -> EnsembleDecision:
+    """A decision of members that agree on 0.7 against a book of 0.40 to 0.42, with `changes` to the consensus."""
+    return conclude(
+        instance_of(),
+        context_of(mode),
+        plan_of(),
+        consensus_of(**changes),
+        quote or quote_of(),
+        held or empty_portfolio(),
+    )
+
+
+def test_decision_when_every_gate_is_passed_trades_with_exact_money() -> None:
+    made = decide()
+    assert (made.action, made.side, made.terminal_reason) == (Action.TRADE, Side.YES, Reason.TRADED)
+    assert made.limit_price == Decimal("0.42")
+    # all-in 0.42 + 0.07·0.42·0.58 = 0.437052; Kelly (0.7 - 0.437052) / 0.562948 = 0.467091, a quarter of it is above
+    # the market's cap of $50: 50 / 0.437052 = 114 contracts
+    assert made.contracts == 114
+    assert made.stake_micro_usd == 47_880_000
+    assert made.fee_micro_usd == 1_944_000
+    assert made.edge == pytest.approx(0.262948)
+    assert made.final_decision == "BUY 114 YES at 0.42"
+    assert [verdict.gate for verdict in made.gates] == [
+        Reason.NO_ANSWER,
+        Reason.DISAGREEMENT,
+        Reason.CONFIDENCE,
+        Reason.NO_QUOTE,
+        Reason.CROSSED_BOOK,
+        Reason.EDGE,
+        Reason.SIZE,
+        Reason.POSITION_LIMIT,
+        Reason.CASH_RESERVE,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "given_"),
+    [
+        (Reason.DISAGREEMENT, {"disagreement_level": 0.61}),
+        (Reason.CONFIDENCE, {"confidence": 0.49}),
+        (Reason.CONFIDENCE, {"confidence": 0.6, "uncertainty": 0.4}),
+        (Reason.CONFIDENCE, {"confidence": 0.59, "disagreement_level": 0.5}),
+        (Reason.NO_QUOTE, {"quote": quote_of(None, None)}),
+        (Reason.NO_QUOTE, {"quote": quote_of("0", "1")}),
+        (Reason.NO_QUOTE, {"quote": quote_of(None, "0")}),
+        (Reason.NO_QUOTE, {"quote": quote_of("1", None)}),
+        (Reason.CROSSED_BOOK, {"quote": quote_of("0.42", "0.42")}),
+        (Reason.CROSSED_BOOK, {"quote": quote_of("0.45", "0.42")}),
+        (Reason.EDGE, {"p_final": 0.45}),
+        (Reason.EDGE, {"p_final": 0.54, "confidence": 0.55}),
+        (Reason.SIZE, {"mode": "suspended"}),
+        (Reason.SIZE, {"uncertainty": 1.0}),
+        (Reason.SIZE, {"held": Portfolio(1000 * USD, 1, {}, {"kalshi:RAIN": 100 * USD}, 0)}),
+        (Reason.SIZE, {"held": Portfolio(1000 * USD, 1, {}, {}, 250 * USD)}),
+        (Reason.POSITION_LIMIT, {"held": Portfolio(1000 * USD, 50, {}, {}, 0)}),
+        (Reason.POSITION_LIMIT, {"held": Portfolio(1000 * USD, 1, {"kalshi:RAIN-1": USD}, {"kalshi:RAIN": USD}, USD)}),
+        (Reason.CASH_RESERVE, {"held": empty_portfolio(200)}),
+    ],
+)
+def test_decision_when_one_gate_fails_ends_there_and_stakes_nothing(reason: Reason, given_: dict[str, Any]) -> None:
+    made = decide(**given_)
+    assert made.terminal_reason is reason
+    assert (made.action, made.side, made.contracts, made.limit_price) == (Action.SKIP, None, None, None)
+    assert made.stake_micro_usd == made.fee_micro_usd == 0
+    assert made.final_decision == f"SKIP ({reason})"
+
+
+def test_decision_when_several_gates_fail_names_the_first_in_order() -> None:
+    crossed = quote_of("0.45", "0.42")
+    assert decide(crossed, disagreement_level=1.0, confidence=0.1).terminal_reason is Reason.DISAGREEMENT
+    assert decide(crossed, confidence=0.1).terminal_reason is Reason.CONFIDENCE
+    assert decide(crossed, p_final=0.44).terminal_reason is Reason.CROSSED_BOOK
+    assert decide(p_final=0.44, held=empty_portfolio(0)).terminal_reason is Reason.EDGE
+    full = Portfolio(0, 50, {"kalshi:RAIN-1": 50 * USD}, {}, 0)
+    assert decide(held=full).terminal_reason is Reason.SIZE
+    assert decide(held=Portfolio(0, 50, {}, {}, 0)).terminal_reason is Reason.POSITION_LIMIT
+
+
+def test_decision_when_plan_was_refused_keeps_that_reason_whatever_the_members_say() -> None:
+    refused = plan_of(verdicts=(GateVerdict(Reason.VOLUME, is_passed=False),))
+    made = conclude(instance_of(), context_of(), refused, consensus_of(), quote_of(), empty_portfolio())
+    assert made.terminal_reason is Reason.VOLUME
+    assert made.p_final == 0.7
+
+
+def test_decision_when_nobody_answered_names_everyone_asked() -> None:
+    made = conclude(instance_of(), context_of(), plan_of(), None, quote_of(), empty_portfolio())
+    assert made.terminal_reason is Reason.NO_ANSWER
+    assert made.models_consulted == ("a", "b")
+    assert made.selected_model is None
+    assert made.p_final is None
+
+
+def test_gates_come_in_the_order_of_their_reasons() -> None:
+    for made in (decide(), decide(disagreement_level=1.0), decide(held=empty_portfolio(0))):
+        places = [ORDER.index(verdict.gate) for verdict in made.gates]
+        assert places == sorted(places)
+        failed = [verdict.gate for verdict in made.gates if not verdict.is_passed]
+        assert made.terminal_reason is (failed[0] if failed else Reason.TRADED)
+
+
+def test_confidence_is_adjusted_down_to_its_floor_and_bands_demand_their_edge() -> None:
+    gates = settings_of().gates
+    assert adjusted_confidence(consensus_of(confidence=0.9, uncertainty=0.5), gates) == pytest.approx(0.75)
+    assert adjusted_confidence(consensus_of(confidence=0.2, uncertainty=1.0), gates) == 0.1
+    bands = [demanded_edge(c, gates) for c in (0.9, 0.8, 0.79, 0.6, 0.59)]
+    assert bands == [0.06, 0.06, 0.08, 0.08, 0.12]
+
+
+@pytest.mark.parametrize(("route", "demanded"), [(Route.SINGLE, 0.5), (Route.FULL, 0.5), (Route.ENHANCED, 0.6)])
+def test_enhanced_route_demands_more_confidence(route: Route, demanded: float) -> None:
+    made = conclude(instance_of(), context_of(), plan_of(route=route), consensus_of(), quote_of(), empty_portfolio())
+    verdict = next(verdict for verdict in made.gates if verdict.gate is Reason.CONFIDENCE)
+    assert verdict.numbers["demanded"] == pytest.approx(demanded)
+
+
+@pytest.mark.parametrize(("mode", "contracts"), [("normal", 114), ("conservative", 114), ("minimal", 66)])
+def test_operating_mode_lowers_the_stake(mode: str, contracts: int) -> None:
+    # a quarter of Kelly is $116.77; a half of that is above the market's cap of $50, a quarter of it is $29.19
+    assert decide(mode=mode).contracts == contracts
+
+
+def test_best_offer_when_a_side_is_missing_takes_the_other() -> None:
+    yes, no = best_offer(quote_of(None, "0.42"), 0.1), best_offer(quote_of("0.40", None), 0.9)
+    assert yes is not None
+    assert no is not None
+    assert (yes.side, no.side, no.price) == (Side.YES, Side.NO, Decimal("0.60"))
+    assert best_offer(quote_of(None, None), 0.5) is None
+
+
+def mirrored(quote: Quote) -> Quote:
+    assert quote.yes_bid is not None
+    assert quote.yes_ask is not None
+    return Quote(quote.observed_at, 1 - quote.yes_ask, 1 - quote.yes_bid, None, quote.volume)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=3), CENTS, st.integers(1, 20))
+def test_decision_of_a_mirrored_market_is_the_other_side_with_the_same_stake(
+    said: list[tuple[float, float]], bid: int, width: int
+) -> None:
+    book = quote_of(f"{bid / 100:.2f}", f"{min(99, bid + width) / 100:.2f}")
+    made = []
+    for quote, flip in ((book, False), (mirrored(book), True)):
+        answers = [answer(name, 1 - p if flip else p, c) for name, (p, c) in zip("abc", said, strict=False)]
+        snapshot = snapshot_of(quote)
+        consensus = pool(answers, quote.mid, market_weight=0.5)
+        made.append(conclude(instance_of(), context_of(), plan_of(snapshot), consensus, quote, empty_portfolio()))
+    one, other = made
+    assert one.terminal_reason is other.terminal_reason
+    assert (one.contracts, one.stake_micro_usd, one.fee_micro_usd) == (
+        other.contracts,
+        other.stake_micro_usd,
+        other.fee_micro_usd,
+    )
+    if one.side is not None:
+        assert other.side is one.side.opposite
+
+
+@given(st.floats(0.5, 0.99), st.lists(st.floats(0, 1), min_size=2, max_size=2))
+def test_stake_never_grows_with_uncertainty(p_final: float, uncertainties: list[float]) -> None:
+    sure, unsure = (decide(p_final=p_final, uncertainty=u, confidence=1.0) for u in sorted(uncertainties))
+    assert sure.stake_micro_usd >= unsure.stake_micro_usd
+
+
+@given(st.floats(0, 1), CENTS, st.integers(1, 30), st.floats(0, 0.99))
+def test_position_is_never_above_full_kelly_after_fees_nor_above_its_caps(
+    p_final: float, bid: int, width: int, kelly: float
+) -> None:
+    book = quote_of(f"{bid / 100:.2f}", f"{min(99, bid + width) / 100:.2f}")
+    settings = settings_of(
+        sizing={"kelly_fraction": kelly, "max_market_share": 1, "max_event_share": 1, "max_day_share": 1}
+    )
+    plan = plan_of(trade_value_micro_usd=10_000 * USD)
+    made = conclude(
+        instance_of(settings), context_of(), plan, consensus_of(p_final, confidence=1.0), book, empty_portfolio()
+    )
+    if made.action is Action.SKIP:
+        return
+    assert made.side is not None
+    assert made.contracts is not None
+    spent = made.stake_micro_usd + made.fee_micro_usd
+    p_win = p_final if made.side is Side.YES else 1 - p_final
+    # the fee is rounded up to a hundredth of a cent once per order
+    assert spent <= 1000 * USD * kelly_fraction(p_win, spent / made.contracts / USD) + 200
+
+
+@pytest.mark.parametrize(
+    ("held", "contracts"),
+    [
+        (Portfolio(1000 * USD, 1, {}, {"kalshi:RAIN": 90 * USD}, 0), 22),
+        (Portfolio(1000 * USD, 1, {}, {}, 245 * USD), 11),
+        (Portfolio(1000 * USD, 1, {}, {"kalshi:RAIN": 99 * USD + 600_000}, 0), None),
+    ],
+)
+def test_event_and_day_caps_leave_what_is_left_of_them(held: Portfolio, contracts: int | None) -> None:
+    # $10 and $5 at 0.437052 all in
+    assert decide(held=held).contracts == contracts
+
+
+def test_cash_reserve_holds_to_the_micro_dollar() -> None:
+    needed = 200 * USD + 47_880_000 + 1_944_000
+    assert decide(held=Portfolio(needed, 0, {}, {}, 0)).terminal_reason is Reason.TRADED
+    assert decide(held=Portfolio(needed - 1, 0, {}, {}, 0)).terminal_reason is Reason.CASH_RESERVE
+
+
+def test_portfolio_after_a_skip_is_unchanged_and_after_a_trade_holds_it() -> None:
+    held = Portfolio(1000 * USD, 1, {"x": 5}, {"kalshi:RAIN": 7}, 9)
+    assert after(decide(confidence=0.1), "kalshi:RAIN", held) is held
+    taken = after(decide(), "kalshi:RAIN", held)
+    assert taken == Portfolio(
+        1000 * USD - 47_880_000 - 1_944_000,
+        2,
+        {"x": 5, "kalshi:RAIN-1": 47_880_000},
+        {"kalshi:RAIN": 47_880_007},
+        47_880_009,
+    )

@@ -1,0 +1,154 @@
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from ensemble_pipeline.clock import SteppedClock
+from ensemble_pipeline.ensemble.cost import CostOptimizer, SpendStatus
+from ensemble_pipeline.ensemble.fallback import FallbackManager
+from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.store.budget import DaySpend, Limits
+from ensemble_pipeline.store.database import Database
+from ensemble_pipeline_tests.ensemble.history import put_call, put_forecasts, table
+from ensemble_pipeline_tests.ensemble.parts import instance_of, member_of, settings_of
+from ensemble_pipeline_tests.store.rows import NOW
+
+MINUTE = timedelta(minutes=1)
+
+
+def instance_at(database: Database, now: SteppedClock | None = None, **budget: Any) -> Instance:
+    return instance_of(settings_of("a", "b", budget=budget), database, now or SteppedClock(NOW))
+
+
+@pytest.mark.parametrize(
+    ("hard", "alert"),
+    [("0.01", 0.0), ("0.000501", 0.95), ("0.0005", 1.0), ("0.0006", 0.8), ("unlimited", 0.0), (0, 1.0)],
+)
+def test_alert_share_follows_what_is_spent_and_held(database: Database, hard: str | int, alert: float) -> None:
+    snapshot = put_forecasts(database, {"a": 0.5})
+    with database.connection() as connection:
+        put_call(connection, snapshot, "a", attempt=2, cost=300)
+        connection.execute("select budget_reserve(%s, 'a', %s, 100, null, null, now())", [snapshot, NOW.date()])
+    status = CostOptimizer(instance_at(database, day_hard_usd=hard)).monitor_spend()
+    assert (status.spend, status.committed, status.alert_share) == (DaySpend(NOW.date(), 400, 100), 500, alert)
+    assert CostOptimizer(instance_at(database)).monitor_spend(date(2026, 1, 1)).committed == 0
+
+
+@pytest.mark.parametrize(
+    ("soft", "is_reached"), [("0.0001", True), ("0.000101", False), (0, True), ("unlimited", False)]
+)
+def test_soft_limit_is_reached_at_its_last_micro_dollar(
+    database: Database, soft: str | int, *, is_reached: bool
+) -> None:
+    put_forecasts(database, {"a": 0.5})
+    status = CostOptimizer(instance_at(database, day_soft_usd=soft)).monitor_spend()
+    assert status.is_soft_limit_reached is is_reached
+
+
+@pytest.mark.parametrize(
+    ("limits", "committed", "paid"),
+    [
+        (Limits(None, None, None), 10**9, 3),
+        (Limits(None, None, 30), 0, 2),
+        (Limits(None, None, 29), 0, 1),
+        (Limits(None, 100, None), 70, 2),
+        (Limits(None, 100, None), 100, 0),
+        (Limits(None, 0, None), 0, 0),
+        (Limits(None, None, 0), 0, 0),
+    ],
+)
+def test_calls_that_can_be_paid_are_those_that_fit_in_their_order(limits: Limits, committed: int, paid: int) -> None:
+    status = SpendStatus(DaySpend(NOW.date(), committed, 0), limits, 0.0)
+    optimizer = CostOptimizer(instance_of())
+    assert optimizer.enforce_budget_limits([10, 20, 30], status) == paid
+
+
+def test_limits_of_the_settings_become_micro_dollars() -> None:
+    limits = instance_of(settings_of(budget={"day_hard_usd": "0.000001", "day_soft_usd": "unlimited"})).limits
+    assert limits == Limits(None, 1, 80_000)
+
+
+def test_cost_efficiency_counts_failures_into_the_cost_of_an_answer(database: Database) -> None:
+    snapshot = put_forecasts(database, {"a": 0.5, "b": 0.5})
+    with database.connection() as connection:
+        put_call(connection, snapshot, "a", attempt=2, status="failed", cost=50)
+        put_call(connection, snapshot, "b", attempt=2, status="failed", cost=0)
+    optimizer = CostOptimizer(instance_at(database))
+    for _ in range(2):
+        a, b = optimizer.calculate_cost_efficiency()
+        assert (a.model_id, a.calls, a.failed, a.cost_micro_usd, a.cost_per_answer_micro_usd) == ("a", 2, 1, 150, 150)
+        assert (b.model_id, b.cost_per_answer_micro_usd) == ("b", 100)
+    assert [(row["model_id"], row["input_tokens"]) for row in table(database, "cost_report", "model_id")] == [
+        ("a", 20),
+        ("b", 20),
+    ]
+
+
+def test_spend_reading_is_kept_once_an_instant(database: Database) -> None:
+    optimizer = CostOptimizer(instance_at(database))
+    optimizer.record_status()
+    optimizer.record_status()
+    [row] = table(database, "budget_status", "checked_at")
+    assert (row["soft_micro_usd"], row["hard_micro_usd"]) == (12_000_000, 20_000_000)
+
+
+def test_breaker_opens_after_three_failures_rests_by_the_worlds_clock_and_closes_on_an_answer(
+    database: Database,
+) -> None:
+    clock = SteppedClock(NOW)
+    manager = FallbackManager(instance_at(database, clock))
+    assert manager.check_provider_health()["a"].breaker_state == "closed"
+    snapshot = put_forecasts(database, {"a": 0.5})
+    for attempt in (2, 3, 4):
+        with database.connection() as connection:
+            put_call(connection, snapshot, "a", attempt=attempt, status="failed", latency_ms=9)
+        health = manager.check_provider_health()["a"]
+        assert health.consecutive_failures == attempt - 1
+        assert health.breaker_state == ("open" if attempt == 4 else "closed")
+    assert not health.is_available
+    assert (health.calls, health.failures, health.avg_response_time_ms) == (4, 3, 1000)
+    clock.advance_to(NOW + 29 * MINUTE)
+    assert manager.check_provider_health()["a"].breaker_state == "open"
+    clock.advance_to(NOW + 30 * MINUTE)
+    probed = manager.check_provider_health()["a"]
+    assert (probed.breaker_state, probed.is_available) == ("half_open", True)
+    with database.connection() as connection:
+        put_call(connection, snapshot, "a", attempt=5, at=clock.now())
+    assert manager.check_provider_health()["a"].breaker_state == "closed"
+    clock.advance_to(NOW + timedelta(days=3))
+    assert manager.check_provider_health()["a"].calls == 0
+
+
+def test_health_as_of_now_sees_no_later_call(database: Database) -> None:
+    snapshot = put_forecasts(database, {"a": 0.5})
+    with database.connection() as connection:
+        put_call(connection, snapshot, "a", attempt=2, status="failed", at=NOW + MINUTE)
+    assert FallbackManager(instance_at(database)).check_provider_health()["a"].failures == 0
+
+
+def test_health_reading_is_kept_for_every_member(database: Database) -> None:
+    manager = FallbackManager(instance_at(database))
+    manager.record_health()
+    manager.record_health()
+    assert [row["model_id"] for row in table(database, "model_health", "model_id")] == ["a", "b"]
+
+
+def test_failover_takes_the_next_stand_by_that_is_available_and_was_not_asked(database: Database) -> None:
+    snapshot = put_forecasts(database, {"a": 0.5})
+    with database.connection() as connection:
+        for attempt in (2, 3, 4):
+            put_call(connection, snapshot, "a", attempt=attempt, status="failed")
+    manager = FallbackManager(instance_at(database))
+    health = manager.check_provider_health()
+    standby = [member_of("x"), member_of("a"), member_of("b"), member_of("c")]
+    assert manager.initiate_failover(standby, ["x"], health) == standby[2]
+    assert manager.initiate_failover(standby, ["x", "b"], health) == standby[3]
+    assert manager.initiate_failover(standby[:2], ["x"], health) is None
+
+
+def test_operating_mode_in_force_is_the_last_one_set_and_all_are_kept(database: Database) -> None:
+    manager = FallbackManager(instance_at(database))
+    for mode in ("conservative", "minimal"):
+        manager.enable_emergency_mode(mode, "drill")
+    assert manager.operating_mode() == "minimal"
+    assert [row["cause"] for row in table(database, "operating_modes", "mode_id")] == ["drill", "drill"]

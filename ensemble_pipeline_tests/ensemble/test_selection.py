@@ -1,0 +1,90 @@
+import pytest
+
+from ensemble_pipeline.ensemble.selection import WEIGHTS, ModelSelector
+from ensemble_pipeline.settings import MemberSettings
+from ensemble_pipeline.store.database import Row
+from ensemble_pipeline.store.monitoring import ModelHealth
+from ensemble_pipeline_tests.ensemble.parts import member_of, ranking_of, settings_of
+from ensemble_pipeline_tests.store.rows import NOW
+
+MEMBERS = [(member_of("a"), 1000), (member_of("b"), 4000)]
+
+
+def health(
+    name: str, *, is_available: bool = True, latency_ms: float | None = None, calls: int = 0, failures: int = 0
+) -> ModelHealth:
+    return ModelHealth(name, is_available, NOW, 0, latency_ms, calls, failures, "closed" if is_available else "open")
+
+
+def selector(
+    skills: dict[str, float] | None = None,
+    healths: list[ModelHealth] | None = None,
+    windows: dict[str, list[Row]] | None = None,
+    share: float = 0.05,
+) -> ModelSelector:
+    options = settings_of(ensemble={"exploration_share": share}).ensemble
+    return ModelSelector(options, ranking_of(skills), {it.model_name: it for it in healths or []}, windows or {})
+
+
+def test_weights_are_those_of_the_mission() -> None:
+    assert WEIGHTS == {"performance": 0.4, "cost": 0.2, "context": 0.2, "speed": 0.1, "health": 0.1}
+
+
+def test_utility_parts_worked_by_hand() -> None:
+    healths = [health("a", latency_ms=16_000, calls=10, failures=2)]
+    windows: dict[str, list[Row]] = {
+        "Sports": [{"model_id": "a", "n": 100, "brier": 0.1}, {"model_id": "b", "n": 100, "brier": 0.2}]
+    }
+    [a] = [c for c in selector({"a": -0.02}, healths, windows).order(MEMBERS, "Sports") if c.member.name == "a"]
+    assert a.parts["performance"] == pytest.approx(0.6)
+    assert a.parts["cost"] == pytest.approx(0.75)
+    # overall .02, in the category .05, half way between at 100 scores: .035 of .20
+    assert a.parts["context"] == pytest.approx(0.675)
+    assert a.parts["speed"] == pytest.approx(0.5)
+    assert a.parts["health"] == pytest.approx(0.8)
+    assert a.utility == pytest.approx(0.4 * 0.6 + 0.2 * 0.75 + 0.2 * 0.675 + 0.1 * 0.5 + 0.1 * 0.8)
+
+
+@pytest.mark.parametrize(("skill", "part"), [(-0.5, 1.0), (0.5, 0.0), (0.0, 0.5)])
+def test_performance_part_stays_within_its_bounds(skill: float, part: float) -> None:
+    best = selector({"a": skill}).select_optimal_model(MEMBERS[:1], "x")
+    assert best is not None
+    assert best.parts["performance"] == part
+
+
+def test_order_puts_the_best_first_and_equals_by_name() -> None:
+    assert [c.member.name for c in selector({"b": -0.09}).order(MEMBERS, "x")] == ["b", "a"]
+    equal = [(member_of("b"), 5), (member_of("a"), 5)]
+    assert [c.member.name for c in selector().order(equal, "x")] == ["a", "b"]
+
+
+def test_unavailable_member_is_left_out_and_nobody_is_an_answer() -> None:
+    assert [c.member.name for c in selector(healths=[health("a", is_available=False)]).order(MEMBERS, "x")] == ["b"]
+    both = [health("a", is_available=False), health("b", is_available=False)]
+    assert selector(healths=both).select_optimal_model(MEMBERS, "x") is None
+    assert selector(healths=both).get_model_health("a") == both[0]
+    assert selector().get_model_health("a") is None
+
+
+def test_free_members_have_the_best_cost() -> None:
+    free: list[tuple[MemberSettings, int]] = [(member_of("a"), 0), (member_of("b"), 0)]
+    assert {c.parts["cost"] for c in selector().order(free, "x")} == {1.0}
+
+
+def test_performance_cost_ratio_worked_by_hand() -> None:
+    found = selector({"a": -0.02, "b": 0.02})
+    assert found.calculate_performance_cost_ratio("a", 10_000) == pytest.approx(2.0)
+    assert found.calculate_performance_cost_ratio("a", 0) == float("inf")
+    assert found.calculate_performance_cost_ratio("b", 0) == 0
+    assert found.calculate_performance_cost_ratio("b", 10_000) == pytest.approx(-2.0)
+
+
+def test_exploration_draw_is_stable_and_near_its_share() -> None:
+    found = selector(share=0.2)
+    candidates = found.order(MEMBERS, "x")
+    drawn = [found.explored(candidates, candidates[:1], f"market|{number}") for number in range(1000)]
+    assert drawn == [found.explored(candidates, candidates[:1], f"market|{number}") for number in range(1000)]
+    assert all(candidates[0] not in it for it in drawn)
+    assert 150 < sum(len(it) for it in drawn) < 250
+    assert selector(share=0).explored(candidates, [], "k") == []
+    assert selector(share=1).explored(candidates, [], "k") == candidates

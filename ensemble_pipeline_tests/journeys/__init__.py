@@ -1,0 +1,1 @@
+"""Journeys: the `ensemble` command as an operator runs it, in real processes over real databases and real HTTP."""

@@ -1,0 +1,1 @@
+"""The Dagster floor: sensors, schedules, partitions, definitions, doctor and status."""

@@ -1,0 +1,60 @@
+"""Rows that store tests put in front of what they test."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from ensemble_pipeline.domain import Listing, Market, MarketStatus, Quote, RequestReason, VolatilityRegime
+from ensemble_pipeline.store import calls, markets
+from ensemble_pipeline.store.database import Connection
+
+NOW = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def market_of(
+    ticker: str = "RAIN-1", *, event: str = "RAIN", category: str = "Climate", closes_at: datetime = NOW + 10 * DAY
+) -> Market:
+    """An active market that opened yesterday."""
+    return Market(
+        market_id=f"kalshi:{ticker}",
+        venue="kalshi",
+        ticker=ticker,
+        event_id=f"kalshi:{event}",
+        series=event,
+        category=category,
+        question=f"Will {ticker} happen?",
+        rules="Resolves YES if it happens.",
+        opened_at=NOW - 30 * DAY,
+        closes_at=closes_at,
+        status=MarketStatus.ACTIVE,
+    )
+
+
+def quote_of(
+    bid: str | None = "0.40", ask: str | None = "0.42", *, volume: str | None = "100000", at: datetime = NOW
+) -> Quote:
+    """A book; None for a side that nobody quotes."""
+    return Quote(
+        at,
+        None if bid is None else Decimal(bid),
+        None if ask is None else Decimal(ask),
+        None,
+        None if volume is None else Decimal(volume),
+    )
+
+
+def save_snapshot(
+    connection: Connection, market: Market, quote: Quote, regime: VolatilityRegime = VolatilityRegime.UNKNOWN
+) -> int:
+    """A saved market with a snapshot; returns the snapshot."""
+    listing = Listing(market, quote)
+    markets.save_listings(connection, [listing], quote.observed_at)
+    saved = markets.save_snapshot(connection, listing, RequestReason.NEW, regime)
+    assert saved is not None
+    return saved
+
+
+def save_models(connection: Connection, *names: str) -> None:
+    """Models that calls and scores may point at."""
+    calls.save_models(connection, [(name, "local", name) for name in names], NOW)

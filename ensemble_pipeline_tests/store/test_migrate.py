@@ -1,0 +1,99 @@
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from ensemble_pipeline.errors import DatabaseError
+from ensemble_pipeline.store import migrations
+from ensemble_pipeline.store.database import Database
+from ensemble_pipeline.store.migrate import (
+    current_revision,
+    head_revision,
+    known_revisions,
+    migrate,
+    pending_revisions,
+)
+from ensemble_pipeline_tests.conftest import opened
+
+
+def tables_of(database: Database) -> set[str]:
+    with database.connection() as connection:
+        rows = connection.execute("select table_name from information_schema.tables where table_schema = 'ensemble'")
+        return {row["table_name"] for row in rows}
+
+
+def downgrade(url: str) -> None:
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)
+    config = Config()
+    config.set_main_option("script_location", str(Path(next(iter(migrations.__path__)))))
+    with engine.begin() as connection:
+        connection.execute(text("set local search_path to ensemble"))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    engine.dispose()
+
+
+def test_migrate_when_database_is_empty_applies_everything_once(empty_url: str) -> None:
+    with opened(empty_url) as database:
+        assert pending_revisions(database) == known_revisions()
+        assert migrate(database) == known_revisions()
+        with database.connection() as connection:
+            assert current_revision(connection) == head_revision()
+        assert pending_revisions(database) == ()
+        assert migrate(database) == ()
+
+
+def test_migrate_when_several_start_at_once_lets_exactly_one_apply(empty_url: str) -> None:
+    gate = threading.Barrier(4)
+    applied: list[tuple[str, ...]] = []
+
+    def start() -> None:
+        with opened(empty_url) as database:
+            gate.wait()
+            applied.append(migrate(database))
+
+    run_all(start, 4)
+    assert sorted(applied) == [(), (), (), known_revisions()]
+
+
+def run_all(work: Callable[[], None], times: int) -> None:
+    threads = [threading.Thread(target=work) for _ in range(times)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_migrate_when_database_is_newer_says_what_to_do(empty_url: str) -> None:
+    with opened(empty_url) as database:
+        migrate(database)
+        with database.connection() as connection:
+            connection.execute("update schema_version set version_num = '9999'")
+        with pytest.raises(DatabaseError, match=r"9999.*install the newer release.*ENSEMBLE_DATABASE_URL"):
+            migrate(database)
+
+
+def test_downgrade_to_base_and_up_again_gives_the_same_tables(empty_url: str) -> None:
+    with opened(empty_url) as database:
+        migrate(database)
+        before = tables_of(database)
+        downgrade(empty_url)
+        assert tables_of(database) == {"schema_version"}
+        assert migrate(database) == known_revisions()
+        assert tables_of(database) == before
+
+
+def test_migrate_leaves_what_else_lives_in_the_database_alone(empty_url: str) -> None:
+    with opened(empty_url) as database:
+        with database.connection() as connection:
+            connection.execute("create table public.runs (id int)")
+        migrate(database)
+        downgrade(empty_url)
+        with database.connection() as connection:
+            assert connection.execute("select * from public.runs").fetchall() == []
