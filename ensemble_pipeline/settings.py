@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as PydanticSettingsError
 
 from ensemble_pipeline.errors import SettingsError
 
@@ -116,7 +117,7 @@ class EnsembleSettings(_Frozen):
     cascade_enhanced_above_usd: Decimal = Field(Decimal(50), description="Trade value above which more is demanded.")
     max_members: int = Field(5, ge=1, description="Members of a full ensemble under policy `selected`.")
     exploration_share: Probability = Field(0.05, description="Chance that a member outside the selection is asked too.")
-    market_weight: Probability = Field(0.2, le=0.5, description="Weight of the ensemble against the price, log-odds.")
+    market_weight: float = Field(0.2, ge=0, le=0.5, description="Weight of the ensemble against the price, log-odds.")
     clip: float = Field(0.01, gt=0, lt=0.5, description="Members' probabilities are pooled within [clip, 1 - clip].")
     half_life_resolutions: float = Field(300, ge=1, description="Resolutions after which a score counts half.")
     weight_scale: float = Field(0.02, gt=0, description="Brier advantage that multiplies a weight by e.")
@@ -257,6 +258,12 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
+    except PydanticSettingsError as error:
+        # its message names the field, its cause the place in the text; neither repeats the value
+        name = str(error).split('"')[1].upper()
+        raise SettingsError(
+            f"ENSEMBLE_{name} is not JSON: {error.__cause__}. Write it as JSON text; docs/settings.md has an example."
+        ) from None
 
 
 # pydantic names the branch of a union that did not fit; an operator looks for the variable alone

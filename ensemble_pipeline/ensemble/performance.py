@@ -46,6 +46,7 @@ class PerformanceTracker:
         the correction became known.
         """
         with self._instance.database.connection() as connection:
+            scores.lock_learning(connection)
             retractions = [_retraction(row) for row in scores.outdated(connection)]
             fresh = [_score(row) for row in scores.unscored(connection)]
             scores.append_scores(connection, [*retractions, *fresh])
@@ -55,6 +56,7 @@ class PerformanceTracker:
         """Rebuild the hourly sums of the days from `first` to `last` from the ledger; returns the cells written."""
         start, end = performance.day_bounds(first, last)
         with self._instance.database.connection() as connection:
+            scores.lock_learning(connection)
             # an hour holds what became known in the hour before it: (h - 1, h]
             data = scores.load_scores(connection, start - timedelta(hours=1), end - timedelta(hours=1))
             return performance.replace_cube(connection, first, last, _cells(data), data.models, data.categories)
@@ -70,6 +72,7 @@ class PerformanceTracker:
         until = min(end - timedelta(hours=1), floor_hour(now))
         hours = np.arange(performance.hour_number(start), performance.hour_number(until) + 1, dtype=np.int64)
         with self._instance.database.connection() as connection:
+            scores.lock_learning(connection)
             # marked before reading: what is appended meanwhile is left to the next materialisation; days that were
             # to be learnt and are not among these keep the old mark
             through = scores.last_score_id(connection)

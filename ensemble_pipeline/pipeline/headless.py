@@ -14,6 +14,7 @@ import dagster as dg
 from ensemble_pipeline.clock import ceil_hour
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.errors import EnsembleError
+from ensemble_pipeline.pipeline.jobs import UNFINISHED
 from ensemble_pipeline.pipeline.resources import EnsembleResource
 from ensemble_pipeline.pipeline.schedules import health_and_budget_schedule, windows_schedule
 from ensemble_pipeline.pipeline.sensors import market_sensor, settlement_sensor
@@ -22,12 +23,6 @@ from ensemble_pipeline.store.world_clock import StoredClock
 _MOST_FAILED_RUNS = 10
 # events go to the database as ever; a terminal wants progress and errors
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
 
 
 class Timeline(Protocol):
@@ -87,7 +82,7 @@ class Conductor:
         return self.played
 
     def _bury_dead_runs(self) -> None:
-        for run in self._dagster.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+        for run in self._dagster.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
             self._dagster.report_run_failed(run, "the process that ran it ended; its batch is taken up again")
 
     def _settle_down(self) -> None:

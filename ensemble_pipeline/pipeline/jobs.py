@@ -18,6 +18,13 @@ from ensemble_pipeline.pipeline.partitions import range_tags
 
 KIND_TAG = "ensemble/kind"
 BATCH_TAG = "ensemble/batch"
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 decide_job = dg.define_asset_job(
     "decide",
@@ -54,11 +61,20 @@ def decide_request(batch_id: int, markets: int) -> dg.RunRequest:
     )
 
 
-def learn_request(first: date, last: date, run_key: str) -> dg.RunRequest:
+def learn_request(first: date, last: date) -> dg.RunRequest:
     """A single run over the days from `first` to `last`."""
-    return dg.RunRequest(run_key=run_key, job_name=learn_job.name, tags=range_tags(first, last))
+    return dg.RunRequest(job_name=learn_job.name, tags=range_tags(first, last))
 
 
-def watch_request(run_key: str) -> dg.RunRequest:
+def watch_request() -> dg.RunRequest:
     """A run that reads health, budget and costs."""
-    return dg.RunRequest(run_key=run_key, job_name=watch_job.name)
+    return dg.RunRequest(job_name=watch_job.name)
+
+
+def is_under_way(dagster: dg.DagsterInstance, job: dg.UnresolvedAssetJobDefinition) -> bool:
+    """Whether a run of the job is queued or running.
+
+    Learning and watching need no run keys: who finds one under way does not ask for another, and what a failed one
+    left undone is still due at the next tick.
+    """
+    return bool(dagster.get_run_ids(dg.RunsFilter(job_name=job.name, statuses=UNFINISHED), limit=1))

@@ -102,7 +102,8 @@ def _answers(port: int, path: str) -> bool:
 
 def log_dir(home: Home) -> Path:
     """Where the family's output goes."""
-    return home.folder / "logs"
+    # not "logs": Dagster keeps a folder of that name for itself and moves it away
+    return home.folder / "output"
 
 
 def inherited() -> dict[str, str]:

@@ -8,8 +8,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from ensemble_pipeline.clock import floor_hour
-from ensemble_pipeline.pipeline.jobs import learn_job, learn_request, watch_job, watch_request
+from ensemble_pipeline.pipeline.jobs import is_under_way, learn_job, learn_request, watch_job, watch_request
 from ensemble_pipeline.pipeline.resources import EnsembleResource
 
 _READING_EVERY = timedelta(minutes=15)
@@ -21,14 +20,18 @@ _READING_EVERY = timedelta(minutes=15)
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Brings windows, calibration and ranking up to each new hour of the instance's clock, today's again.",
 )
-def windows_schedule(ensemble: EnsembleResource) -> dg.RunRequest | dg.SkipReason:
+def windows_schedule(
+    context: dg.ScheduleEvaluationContext, ensemble: EnsembleResource
+) -> dg.RunRequest | dg.SkipReason:
     """Request learning where an hour has passed."""
     from ensemble_pipeline.ensemble.performance import PerformanceTracker
 
     span = PerformanceTracker(ensemble.instance()).days_to_learn()
     if span is None:
         return dg.SkipReason("the windows reach up to the present hour")
-    return learn_request(*span, f"hour-{floor_hour(ensemble.instance().clock.now()).isoformat()}")
+    if is_under_way(context.instance, learn_job):
+        return dg.SkipReason("a learning run is under way")
+    return learn_request(*span)
 
 
 @dg.schedule(
@@ -37,7 +40,9 @@ def windows_schedule(ensemble: EnsembleResource) -> dg.RunRequest | dg.SkipReaso
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Reads health, budget and costs each quarter of an hour of the instance's clock.",
 )
-def health_and_budget_schedule(ensemble: EnsembleResource) -> dg.RunRequest | dg.SkipReason:
+def health_and_budget_schedule(
+    context: dg.ScheduleEvaluationContext, ensemble: EnsembleResource
+) -> dg.RunRequest | dg.SkipReason:
     """Request a reading where the last one is a quarter of an hour old."""
     from ensemble_pipeline.store.monitoring import last_reading
 
@@ -46,7 +51,9 @@ def health_and_budget_schedule(ensemble: EnsembleResource) -> dg.RunRequest | dg
         last = last_reading(connection)
     if last is not None and now - last < _READING_EVERY:
         return dg.SkipReason(f"last read at {last.isoformat()}")
-    return watch_request(f"reading-{now.isoformat()}")
+    if is_under_way(context.instance, watch_job):
+        return dg.SkipReason("a reading is under way")
+    return watch_request()
 
 
 SCHEDULES = [windows_schedule, health_and_budget_schedule]

@@ -2,12 +2,21 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from ensemble_pipeline.errors import VenueUnavailableError
-from ensemble_pipeline.pipeline.jobs import BATCH_TAG, decide_job, decide_request, learn_job, learn_request
+from ensemble_pipeline.pipeline.jobs import (
+    BATCH_TAG,
+    UNFINISHED,
+    decide_job,
+    decide_request,
+    is_under_way,
+    learn_job,
+    learn_request,
+)
 from ensemble_pipeline.pipeline.resources import EnsembleResource, open_venue
 
 if TYPE_CHECKING:
@@ -16,13 +25,8 @@ if TYPE_CHECKING:
     from ensemble_pipeline.ensemble.settlement import SettlementNews
 
 _MOST_RETRIES = 3
-_IN_PROGRESS = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+# with a clock that runs faster than the machine's, hours are learnt this many at a time
+_HOURS_AT_A_TIME = 6
 
 
 @dg.sensor(
@@ -75,7 +79,7 @@ def renew_failed(instance: "Instance", dagster: dg.DagsterInstance) -> dict[int,
         runs = dagster.get_runs(dg.RunsFilter(tags={BATCH_TAG: str(batch_id)}))
         if not runs:
             wanted[batch_id] = snapshot_ids
-        elif not any(run.status in _IN_PROGRESS for run in runs):
+        elif not any(run.status in UNFINISHED for run in runs):
             wanted.update(_renew(instance, batch_id, snapshot_ids))
     return wanted
 
@@ -100,23 +104,34 @@ def _renew(instance: "Instance", batch_id: int, snapshot_ids: Sequence[int]) -> 
     ),
 )
 def settlement_sensor(
-    ensemble: EnsembleResource,
+    context: dg.SensorEvaluationContext, ensemble: EnsembleResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Look at the venue's settlements once, and request learning where something is new."""
-    from ensemble_pipeline.ensemble.performance import PerformanceTracker
-
     try:
         news = asyncio.run(_bring(ensemble.instance()))
     except VenueUnavailableError as error:
         return dg.SkipReason(f"{error} The next tick asks again.")
-    pending = PerformanceTracker(ensemble.instance()).unlearnt_resolution()
-    if pending is None:
-        return dg.SkipReason("nothing settled that is not learnt yet")
-    first, last, resolution_id = pending
-    return dg.SensorResult(
-        run_requests=[learn_request(first, last, f"settlement-{resolution_id}")],
-        asset_events=[_settled(news)] if news.market_ids else [],
-    )
+    span = _days_due(ensemble.instance())
+    requests = [] if span is None or is_under_way(context.instance, learn_job) else [learn_request(*span)]
+    return dg.SensorResult(run_requests=requests, asset_events=[_settled(news)] if news.market_ids else [])
+
+
+def _days_due(instance: "Instance") -> tuple[date, date] | None:
+    """Days to learn because of new resolutions, or because a world's hours passed faster than schedules tick."""
+    from ensemble_pipeline.ensemble.performance import PerformanceTracker
+    from ensemble_pipeline.store.world_clock import StoredClock
+
+    tracker = PerformanceTracker(instance)
+    news = tracker.unlearnt_resolution()
+    if news is not None:
+        return news[:2]
+    speed = StoredClock(instance.database).speed()
+    if speed == 1.0:
+        return None
+    learnt = tracker.learnt_until()
+    patience = timedelta(hours=_HOURS_AT_A_TIME if speed else 0)
+    is_due = learnt is None or instance.clock.now() - learnt >= patience
+    return tracker.days_to_learn() if is_due else None
 
 
 async def _bring(instance: "Instance") -> "SettlementNews":

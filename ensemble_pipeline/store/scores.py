@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ensemble_pipeline.store.database import Connection, Row, require_row
 
+_LEARNING = 0x6C6561726E  # any number, the same in every process
 _COPY_SCORES = (
     "copy scored_forecasts (forecast_id, resolution_id, sign, model_id, market_id, event_id, category,"
     " volatility_regime, expiry_bucket, asked_at, resolved_at, known_at, p_yes, market_p, outcome, brier, log_loss,"
@@ -100,6 +101,11 @@ def newest_unlearnt_resolution(connection: Connection) -> UnlearntResolution | N
         ).fetchone()
     )
     return None if row["id"] is None else UnlearntResolution(row["id"], row["at"])
+
+
+def lock_learning(connection: Connection) -> None:
+    """Wait for whoever else is learning, until this transaction ends: derived tables are replaced by one at a time."""
+    connection.execute("select pg_advisory_xact_lock(%s)", [_LEARNING])
 
 
 def unscored(connection: Connection) -> list[Row]:

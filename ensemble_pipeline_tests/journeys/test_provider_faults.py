@@ -23,10 +23,7 @@ FAULTS = (
     {"target": "openrouter", "kind": "wrong_key", "count": 2},
     {"target": "local", "kind": "out_of_credit", "count": 1},
 )
-VENUE_FAULTS = (
-    {"target": "kalshi", "kind": "overloaded", "count": 2},
-    {"target": "kalshi", "kind": "html", "count": 1},
-)
+VENUE_FAULTS = ({"target": "kalshi", "kind": "overloaded", "count": 2},)
 PROBLEMS = (
     "select m.provider, q.status, q.http_status, q.problem, q.cost_micro_usd, q.cost_source"
     " from llm_queries q join models m using (model_id) where q.status <> 'answered' order by query_id"

@@ -5,7 +5,6 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-from ensemble_pipeline.clock import floor_hour
 from ensemble_pipeline.ensemble.cost import CostOptimizer
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.performance import PerformanceTracker
@@ -26,6 +25,16 @@ def tick(
     return result
 
 
+def add_run(dagster: dg.DagsterInstance, job_name: str, status: dg.DagsterRunStatus) -> None:
+    """A run of the job as the daemon would have left it."""
+
+    @dg.job(name=job_name)
+    def made() -> None:
+        pass
+
+    dagster.create_run_for_job(made, status=status)
+
+
 def learn(live: Live) -> None:
     day = live.clock.now().date()
     PerformanceTracker(live.instance).update_skill_cube(day, day)
@@ -38,9 +47,18 @@ def test_windows_schedule_requests_the_present_day_where_nothing_was_learnt_yet(
     request = tick(windows_schedule, live.instance, dagster_instance)
     day = live.clock.now().date().isoformat()
     assert isinstance(request, dg.RunRequest)
-    assert request.run_key == f"hour-{floor_hour(live.clock.now()).isoformat()}"
     assert request.tags["dagster/asset_partition_range_start"] == day
     assert request.tags["dagster/asset_partition_range_end"] == day
+
+
+def test_schedules_ask_again_after_a_failed_run_and_not_while_one_is_under_way(
+    live: Live, dagster_instance: dg.DagsterInstance
+) -> None:
+    for schedule in (windows_schedule, health_and_budget_schedule):
+        add_run(dagster_instance, schedule.job_name, dg.DagsterRunStatus.FAILURE)
+        assert isinstance(tick(schedule, live.instance, dagster_instance), dg.RunRequest)
+        add_run(dagster_instance, schedule.job_name, dg.DagsterRunStatus.QUEUED)
+        assert isinstance(tick(schedule, live.instance, dagster_instance), dg.SkipReason)
 
 
 def test_windows_schedule_skips_within_the_hour_it_has_learnt(live: Live, dagster_instance: dg.DagsterInstance) -> None:

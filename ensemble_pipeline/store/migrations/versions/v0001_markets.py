@@ -51,7 +51,7 @@ create table market_snapshots (
     yes_bid numeric(6, 4) check (yes_bid between 0 and 1),
     yes_ask numeric(6, 4) check (yes_ask between 0 and 1),
     last_price numeric(6, 4) check (last_price between 0 and 1),
-    volume numeric(20, 2) check (volume >= 0),
+    volume numeric check (volume >= 0),
     status text not null check (status in ('unopened', 'active', 'paused', 'closed', 'settled')),
     reason text not null check (reason in ('new', 'moved', 'aged')),
     volatility_regime text not null check (volatility_regime in ('unknown', 'calm', 'normal', 'volatile')),
