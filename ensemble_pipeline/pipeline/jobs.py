@@ -71,10 +71,10 @@ def watch_request() -> dg.RunRequest:
     return dg.RunRequest(job_name=watch_job.name)
 
 
-def is_under_way(dagster: dg.DagsterInstance, job: dg.UnresolvedAssetJobDefinition) -> bool:
+def is_under_way(dagster: dg.DagsterInstance, job_name: str) -> bool:
     """Whether a run of the job is queued or running.
 
     Learning and watching need no run keys: who finds one under way does not ask for another, and what a failed one
     left undone is still due at the next tick.
     """
-    return bool(dagster.get_run_ids(dg.RunsFilter(job_name=job.name, statuses=UNFINISHED), limit=1))
+    return bool(dagster.get_run_ids(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED), limit=1))

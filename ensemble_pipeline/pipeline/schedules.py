@@ -29,7 +29,7 @@ def windows_schedule(
     span = PerformanceTracker(ensemble.instance()).days_to_learn()
     if span is None:
         return dg.SkipReason("the windows reach up to the present hour")
-    if is_under_way(context.instance, learn_job):
+    if is_under_way(context.instance, learn_job.name):
         return dg.SkipReason("a learning run is under way")
     return learn_request(*span)
 
@@ -51,7 +51,7 @@ def health_and_budget_schedule(
         last = last_reading(connection)
     if last is not None and now - last < _READING_EVERY:
         return dg.SkipReason(f"last read at {last.isoformat()}")
-    if is_under_way(context.instance, watch_job):
+    if is_under_way(context.instance, watch_job.name):
         return dg.SkipReason("a reading is under way")
     return watch_request()
 

@@ -112,7 +112,7 @@ def settlement_sensor(
     except VenueUnavailableError as error:
         return dg.SkipReason(f"{error} The next tick asks again.")
     span = _days_due(ensemble.instance())
-    requests = [] if span is None or is_under_way(context.instance, learn_job) else [learn_request(*span)]
+    requests = [] if span is None or is_under_way(context.instance, learn_job.name) else [learn_request(*span)]
     return dg.SensorResult(run_requests=requests, asset_events=[_settled(news)] if news.market_ids else [])
 
 
