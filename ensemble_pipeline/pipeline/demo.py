@@ -18,6 +18,7 @@ from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.monitor import EnsembleMonitor
 from ensemble_pipeline.pipeline import launcher
 from ensemble_pipeline.pipeline.family import Family, require_free
+from ensemble_pipeline.pipeline.pending import is_quiet
 from ensemble_pipeline.pipeline.worlds import Home, WorldSpec, open_home, world_environment
 from ensemble_pipeline.sandbox.world import World
 from ensemble_pipeline.settings import Settings, load_settings
@@ -208,8 +209,6 @@ def _watch(
 
 def _let_go_on(instance: Instance, clock: StoredClock, world: World) -> bool:
     """Move a stepped world on once nothing is pending; returns whether the world has ended."""
-    from ensemble_pipeline.pipeline.pending import is_quiet
-
     now = clock.now()
     if world.kind == "synthetic":
         return now > world.ends_at

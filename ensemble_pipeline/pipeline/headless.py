@@ -15,12 +15,14 @@ from ensemble_pipeline.clock import ceil_hour
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.errors import EnsembleError
 from ensemble_pipeline.pipeline.jobs import UNFINISHED
+from ensemble_pipeline.pipeline.pending import has_looked
 from ensemble_pipeline.pipeline.resources import EnsembleResource
 from ensemble_pipeline.pipeline.schedules import health_and_budget_schedule, windows_schedule
 from ensemble_pipeline.pipeline.sensors import market_sensor, settlement_sensor
 from ensemble_pipeline.store.world_clock import StoredClock
 
 _MOST_FAILED_RUNS = 10
+_MOST_LOOKS = 10
 # events go to the database as ever; a terminal wants progress and errors
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
@@ -87,8 +89,16 @@ class Conductor:
 
     def _settle_down(self) -> None:
         self.played.steps += 1
-        while self._tick():
-            pass
+        # a look that the venue did not answer, or that ended before the last page, is repeated: time stands still
+        for _ in range(_MOST_LOOKS):
+            while self._tick():
+                pass
+            if has_looked(self._instance):
+                return
+        raise EnsembleError(
+            f"the venue did not answer at {self._clock.now().isoformat()}, though asked {_MOST_LOOKS} times: nothing "
+            "of the world was passed over; start again, and it goes on from there"
+        )
 
     def _tick(self) -> int:
         """One round of everything that could request a run, settlements first; returns how many runs it took."""

@@ -1,18 +1,35 @@
 """Whether anything is left to do at the present instant of the clock."""
 
-from ensemble_pipeline.ensemble.instance import Instance
-from ensemble_pipeline.ensemble.performance import PerformanceTracker
-from ensemble_pipeline.store import markets, worlds
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ensemble_pipeline.ensemble.instance import Instance
+
+MARKETS, SETTLEMENTS = "markets", "settlements"
 
 
-def is_quiet(instance: Instance) -> bool:
-    """Both subjects were read from the venue at this instant, and nothing waits to be decided or learnt."""
+def has_looked(instance: "Instance", *subjects: str) -> bool:
+    """Whether `subjects` (none named: all) were read from the venue to the last page at this instant."""
+    from ensemble_pipeline.store import worlds
+
     now = instance.clock.now()
     with instance.database.connection() as connection:
         looks = worlds.last_looks(connection)
-        waiting = markets.undecided_batches(connection)
-    has_looked = all(looks.get(subject) == now for subject in ("markets", "settlements"))
-    if not has_looked or waiting:
-        return False
+    return all(looks.get(subject) == now for subject in subjects or (MARKETS, SETTLEMENTS))
+
+
+def is_learnt(instance: "Instance") -> bool:
+    """Settlements were read at this instant, and what they teach is in windows and ranking."""
+    from ensemble_pipeline.ensemble.performance import PerformanceTracker
+
     tracker = PerformanceTracker(instance)
-    return tracker.unlearnt_resolution() is None and tracker.days_to_learn() is None
+    return has_looked(instance, SETTLEMENTS) and not tracker.unlearnt_resolution() and not tracker.days_to_learn()
+
+
+def is_quiet(instance: "Instance") -> bool:
+    """Everything was read at this instant, and nothing waits to be learnt or decided."""
+    from ensemble_pipeline.store import markets
+
+    with instance.database.connection() as connection:
+        waiting = markets.undecided_batches(connection)
+    return not waiting and has_looked(instance, MARKETS) and is_learnt(instance)

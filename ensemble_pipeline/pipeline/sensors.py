@@ -17,6 +17,7 @@ from ensemble_pipeline.pipeline.jobs import (
     learn_job,
     learn_request,
 )
+from ensemble_pipeline.pipeline.pending import is_learnt
 from ensemble_pipeline.pipeline.resources import EnsembleResource, open_venue
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ _HOURS_AT_A_TIME = 6
 )
 def market_sensor(context: dg.SensorEvaluationContext, ensemble: EnsembleResource) -> dg.SensorResult | dg.SkipReason:
     """Look at the venue once, and request what waits for a decision."""
+    from ensemble_pipeline.store.world_clock import StoredClock
+
+    if StoredClock(ensemble.instance().database).speed() == 0 and not is_learnt(ensemble.instance()):
+        return dg.SkipReason("in a stepped world what settled at an instant is learnt before anything is decided")
     try:
         scan = asyncio.run(_scan(ensemble.instance(), context.cursor))
     except VenueUnavailableError as error:

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from ensemble_pipeline_tests.journeys.running import (
     started,
     wait_for,
 )
+from ensemble_pipeline_tests.replay.small_archive import FORECAST, PRICE, QUESTION, write_archive
 
 FAULTS = (
     {"target": "openai", "kind": "html", "count": 5},
@@ -23,19 +25,20 @@ FAULTS = (
     {"target": "openrouter", "kind": "wrong_key", "count": 2},
     {"target": "local", "kind": "out_of_credit", "count": 1},
 )
-VENUE_FAULTS = ({"target": "kalshi", "kind": "overloaded", "count": 2},)
+# so many that whole looks at the venue fail, with all their attempts
+VENUE_FAULTS = ({"target": "kalshi", "kind": "overloaded", "count": 12},)
 PROBLEMS = (
     "select m.provider, q.status, q.http_status, q.problem, q.cost_micro_usd, q.cost_source"
     " from llm_queries q join models m using (model_id) where q.status <> 'answered' order by query_id"
 )
 
 
-def test_run_goes_on_and_records_what_failed_where_providers_and_venue_answer_html_and_errors() -> None:
+def test_run_goes_on_and_records_what_failed_where_providers_answer_html_and_errors() -> None:
     with data_folder() as folder:
         path = folder / "report.json"
         world = ("--days", "2", "--markets-per-day", "3", "--members", "all")
         with started(folder, "demo", "--until-done", "--report", str(path), *world) as process:
-            _ask_for_faults(process, (*FAULTS, *VENUE_FAULTS))
+            _ask_for_faults(process, FAULTS)
             out, err = process.communicate(timeout=200)
         assert (process.returncode, err) == (0, ""), out
         report = read_report(path)
@@ -56,6 +59,20 @@ def test_run_goes_on_and_records_what_failed_where_providers_and_venue_answer_ht
     assert by_provider["openai"]["cost_micro_usd"] > 0
     assert (by_provider["xai"]["http_status"], by_provider["xai"]["cost_micro_usd"]) == (503, 0)
     assert (by_provider["openrouter"]["http_status"], by_provider["openrouter"]["cost_micro_usd"]) == (401, 0)
+
+
+def test_world_waits_for_a_venue_that_is_out_for_a_while_and_loses_no_forecast(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "archive", [QUESTION], [FORECAST], [PRICE])
+    with data_folder() as folder:
+        path = folder / "report.json"
+        play = ("demo", "--until-done", "--report", str(path), "--archive", str(archive))
+        with started(folder, *play) as process:
+            _ask_for_faults(process, VENUE_FAULTS)
+            out, err = process.communicate(timeout=200)
+        assert (process.returncode, err) == (0, ""), out
+        report = read_report(path)
+    assert report["truth"]["forecasts"] == report["forecasts"]["asked"] == report["forecasts"]["scored"] == 1
+    assert (report["markets"]["seen"], report["markets"]["settled"]) == (1, 1)
 
 
 def _ask_for_faults(process: "subprocess.Popen[str]", faults: tuple[dict[str, Any], ...]) -> None:

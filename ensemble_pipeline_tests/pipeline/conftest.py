@@ -42,5 +42,6 @@ def live(world: SyntheticWorld, database: Database, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def dagster_instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
+    # schedules want an instance that a process could find again
+    with dg.instance_for_test() as instance:
         yield instance

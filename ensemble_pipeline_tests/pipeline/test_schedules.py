@@ -57,7 +57,7 @@ def test_schedules_ask_again_after_a_failed_run_and_not_while_one_is_under_way(
     for schedule in (windows_schedule, health_and_budget_schedule):
         add_run(dagster_instance, schedule.job_name, dg.DagsterRunStatus.FAILURE)
         assert isinstance(tick(schedule, live.instance, dagster_instance), dg.RunRequest)
-        add_run(dagster_instance, schedule.job_name, dg.DagsterRunStatus.QUEUED)
+        add_run(dagster_instance, schedule.job_name, dg.DagsterRunStatus.STARTED)
         assert isinstance(tick(schedule, live.instance, dagster_instance), dg.SkipReason)
 
 

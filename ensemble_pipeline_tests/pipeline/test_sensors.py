@@ -126,11 +126,11 @@ def test_sensors_skip_with_the_cause_where_the_venue_does_not_answer(
         assert "The next tick asks again." in str(result.skip_message)
 
 
-def test_settlement_sensor_skips_while_nothing_settled(live: Live, dagster_instance: dg.DagsterInstance) -> None:
+def test_settlement_sensor_requests_nothing_while_nothing_settled(
+    live: Live, dagster_instance: dg.DagsterInstance
+) -> None:
     tick(market_sensor, live.instance, dagster_instance)
-    result = tick(settlement_sensor, live.instance, dagster_instance)
-    assert isinstance(result, dg.SkipReason)
-    assert result.skip_message == "nothing settled that is not learnt yet"
+    assert keys(tick(settlement_sensor, live.instance, dagster_instance)) == []
 
 
 def test_settlement_sensor_brings_what_settled_and_asks_for_it_once(
@@ -144,4 +144,7 @@ def test_settlement_sensor_brings_what_settled_and_asks_for_it_once(
         assert row == {"n": len(the_batch(live.instance)[1])}
     # nobody forecast these markets, so there is nothing to learn from them
     assert PerformanceTracker(live.instance).unlearnt_resolution() is None
-    assert isinstance(tick(settlement_sensor, live.instance, dagster_instance), dg.SkipReason)
+    again = tick(settlement_sensor, live.instance, dagster_instance)
+    assert keys(again) == []
+    assert isinstance(again, dg.SensorResult)
+    assert not again.asset_events
