@@ -15,6 +15,7 @@ from ensemble_pipeline.errors import EnsembleError
 if TYPE_CHECKING:
     from dagster import Definitions
 
+    from ensemble_pipeline.ensemble.fallback import Mode
     from ensemble_pipeline.pipeline.worlds import WorldSpec
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -130,6 +131,17 @@ def doctor(as_json: bool, port: int) -> None:
             click.echo(finding.as_line())
     if any(finding.is_fatal for finding in findings):
         sys.exit(1)
+
+
+@cli.command()
+@click.argument("name", type=click.Choice(["normal", "conservative", "minimal", "suspended"]))
+@click.option("--cause", required=True, help="Why; kept with the change.")
+def mode(name: "Mode", cause: str) -> None:
+    """Put an operating mode in force: `suspended` opens no positions, `normal` ends an emergency."""
+    from ensemble_pipeline.pipeline.status import set_mode
+
+    set_mode(name, cause)
+    click.echo(f"mode {name} is in force")
 
 
 @cli.command(hidden=True)

@@ -29,11 +29,6 @@ class Side(StrEnum):
     YES = "yes"
     NO = "no"
 
-    @property
-    def opposite(self) -> "Side":
-        """The other side."""
-        return Side.NO if self is Side.YES else Side.YES
-
 
 class Action(StrEnum):
     """What a decision does."""
@@ -140,11 +135,6 @@ class Quote:
     yes_ask: Decimal | None
     last_price: Decimal | None
     volume: Decimal | None
-
-    @property
-    def is_two_sided(self) -> bool:
-        """Whether both a bid and an ask stand."""
-        return self.yes_bid is not None and self.yes_ask is not None
 
     @property
     def is_crossed(self) -> bool:

@@ -3,7 +3,7 @@ from decimal import Decimal
 
 import pytest
 
-from ensemble_pipeline.domain import ExpiryBucket, Quote, Ranked, Ranking, Reason, Side
+from ensemble_pipeline.domain import ExpiryBucket, Quote, Ranked, Ranking, Reason
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -14,20 +14,18 @@ def quote(bid: str | None, ask: str | None, last: str | None = None) -> Quote:
 
 
 @pytest.mark.parametrize(
-    ("book", "mid", "is_two_sided", "is_crossed"),
+    ("book", "mid", "is_crossed"),
     [
-        (quote("0.40", "0.42"), 0.41, True, False),
-        (quote("0.42", "0.42"), 0.42, True, True),
-        (quote("0.43", "0.42"), 0.425, True, True),
-        (quote(None, "0.42", "0.30"), 0.30, False, False),
-        (quote("0.40", None), None, False, False),
-        (quote(None, None, "0"), 0.0, False, False),
+        (quote("0.40", "0.42"), 0.41, False),
+        (quote("0.42", "0.42"), 0.42, True),
+        (quote("0.43", "0.42"), 0.425, True),
+        (quote(None, "0.42", "0.30"), 0.30, False),
+        (quote("0.40", None), None, False),
+        (quote(None, None, "0"), 0.0, False),
     ],
 )
-def test_quote_tells_its_mid_and_its_shape(
-    book: Quote, mid: float | None, *, is_two_sided: bool, is_crossed: bool
-) -> None:
-    assert (book.mid, book.is_two_sided, book.is_crossed) == (mid, is_two_sided, is_crossed)
+def test_quote_tells_its_mid_and_its_shape(book: Quote, mid: float | None, *, is_crossed: bool) -> None:
+    assert (book.mid, book.is_crossed) == (mid, is_crossed)
 
 
 @pytest.mark.parametrize(
@@ -36,10 +34,6 @@ def test_quote_tells_its_mid_and_its_shape(
 )
 def test_expiry_bucket_includes_its_upper_end(days: float, bucket: str) -> None:
     assert ExpiryBucket.of(timedelta(days=days)).value == bucket
-
-
-def test_sides_are_each_others_opposite() -> None:
-    assert (Side.YES.opposite, Side.NO.opposite) == (Side.NO, Side.YES)
 
 
 def test_ranking_tells_the_weight_of_those_it_knows() -> None:

@@ -57,7 +57,7 @@ class EnsembleEngine:
             final = pooling.anchor_to_price(calibrated, price, self._options.market_weight, clip)
         return Consensus(
             members=_opinions(asked, ordered, weight),
-            p_plain_mean=float(np.mean(p_yes)),
+            p_plain_mean=pooling.linear_pool(p_yes, np.ones_like(p_yes)),
             p_pooled=pooled,
             p_calibrated=calibrated,
             p_final=final,

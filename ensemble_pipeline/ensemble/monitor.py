@@ -11,6 +11,8 @@ from ensemble_pipeline.domain import MICRO_PER_USD
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.performance import PerformanceTracker
 from ensemble_pipeline.forecasting.contribution import leave_one_out
+from ensemble_pipeline.forecasting.pooling import median_pool
+from ensemble_pipeline.forecasting.scoring import brier_score
 from ensemble_pipeline.store import decisions, monitoring, reports, worlds
 from ensemble_pipeline.store.budget import day_spend
 from ensemble_pipeline.store.database import Row
@@ -85,6 +87,7 @@ class EnsembleMonitor:
                 "brier": {
                     "all": reports.brier_of_pools(connection, with_price=False),
                     "where_price_known": reports.brier_of_pools(connection, with_price=True),
+                    "median": self._brier_of_median(),
                     "members": members,
                 },
             }
@@ -96,6 +99,18 @@ class EnsembleMonitor:
         }
         report["contributions"] = self.analyze_contributions()
         return report
+
+    def _brier_of_median(self) -> float | None:
+        """Mean Brier score of the members' median over settled decisions: what one broken provider cannot spoil."""
+        with self._instance.database.connection() as connection:
+            rows = reports.settled_answers(connection)
+        heard: dict[int, list[Row]] = {}
+        for row in rows:
+            heard.setdefault(row["decision_id"], []).append(row)
+        if not heard:
+            return None
+        medians = [median_pool([row["p_yes"] for row in answers]) for answers in heard.values()]
+        return float(np.mean(brier_score(medians, [answers[0]["outcome"] for answers in heard.values()])))
 
     def _decisions(self, by_reason: dict[str, int]) -> dict[str, Any]:
         return {"total": sum(by_reason.values()), "by_terminal_reason": by_reason}

@@ -14,7 +14,14 @@ from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.forecasting import ranking as skill
 from ensemble_pipeline.forecasting.calibration import fit_ridge_temperature
 from ensemble_pipeline.forecasting.pooling import clip_probability, logit
-from ensemble_pipeline.forecasting.scoring import brier_score, is_correct, log_loss
+from ensemble_pipeline.forecasting.scoring import (
+    ReliabilityBins,
+    brier_score,
+    expected_calibration_error,
+    is_correct,
+    log_loss,
+    reliability_bins,
+)
 from ensemble_pipeline.forecasting.skill_cube import CubeCells, build_cells
 from ensemble_pipeline.forecasting.windows import WINDOW_HOURS, window_sums
 from ensemble_pipeline.store import performance, rankings, scores
@@ -130,6 +137,14 @@ class PerformanceTracker:
                 self._instance.settings.ensemble.temperature_ridge,
             )
             return rankings.save_calibration(connection, as_of, fit.slope, fit.n, fit.effective_n)
+
+    def reliability(self) -> tuple[ReliabilityBins, float]:
+        """Calibrated forecasts of settled decisions in ten bins against outcomes, and their calibration error."""
+        with self._instance.database.connection() as connection:
+            rows = settled_pools(connection, self._instance.clock.now())
+        said = np.array([row["p_calibrated"] for row in rows], dtype=np.float64)
+        came = np.array([row["outcome"] for row in rows], dtype=np.int64)
+        return reliability_bins(said, came), expected_calibration_error(said, came)
 
     def rank(self) -> Ranking:
         """Rank the models by what the longest window knows as of its newest hour, and record the ranking."""

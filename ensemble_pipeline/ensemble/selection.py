@@ -58,9 +58,14 @@ class ModelSelector:
         candidates = [
             Candidate(member, worst, self._parts(member.name, worst, dearest, category))
             for member, worst in members
-            if (health := self._health.get(member.name)) is None or health.is_available
+            if (health := self.get_model_health(member.name)) is None or health.is_available
         ]
-        return sorted(candidates, key=lambda candidate: (-candidate.utility, candidate.member.name))
+        return sorted(candidates, key=self._place)
+
+    def _place(self, candidate: Candidate) -> tuple[float, float, str]:
+        # of two that are equally useful the one whose skill costs less comes first
+        ratio = self.calculate_performance_cost_ratio(candidate.member.name, candidate.worst_case_micro_usd)
+        return -candidate.utility, -ratio, candidate.member.name
 
     def select_optimal_model(self, members: Sequence[tuple[MemberSettings, int]], category: str) -> Candidate | None:
         """The member with the highest utility, or ``None`` where nobody is available."""
@@ -82,7 +87,7 @@ class ModelSelector:
         return [c for c in candidates if c not in chosen and _draw(f"{key}|{c.member.name}") < share]
 
     def _parts(self, name: str, worst: int, dearest: int, category: str) -> dict[str, float]:
-        health = self._health.get(name)
+        health = self.get_model_health(name)
         return {
             "performance": _share_of_advantage(-self._skill.get(name, 0.0)),
             "cost": 1.0 - worst / dearest if dearest else 1.0,

@@ -137,7 +137,7 @@ def _table(made: "list[EnsembleDecision]") -> dg.MarkdownMetadataValue:
                 "p_final": decision.p_final,
                 "p_market": decision.p_market,
                 "disagreement": decision.disagreement_level,
-                "members": len(decision.members),
+                "models_consulted": ", ".join(decision.models_consulted),
                 "ranking": decision.ranking_id,
             }
             for decision in made

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ensemble_pipeline.ensemble.fallback import FallbackManager, Mode
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.monitor import EnsembleMonitor
 from ensemble_pipeline.errors import DatabaseError
@@ -25,6 +26,13 @@ def read_status() -> dict[str, Any]:
                 "`ensemble up` or `ensemble demo` applies them"
             )
         return EnsembleMonitor(Instance(settings, database, StoredClock(database))).track_performance()
+
+
+def set_mode(name: Mode, cause: str) -> None:
+    """Put an operating mode in force in that instance; positions that are open settle in every mode."""
+    settings = load_settings()
+    with current_database(settings) as database:
+        FallbackManager(Instance(settings, database, StoredClock(database))).enable_emergency_mode(name, cause)
 
 
 def show_status(state: dict[str, Any]) -> str:

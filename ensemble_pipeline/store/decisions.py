@@ -196,9 +196,9 @@ def portfolio(connection: Connection, bankroll_micro_usd: int, now: datetime) ->
 
 
 def settled_pools(connection: Connection, as_of: datetime) -> list[Row]:
-    """Pooled probabilities of decisions whose market had settled by `as_of`, with outcome and event."""
+    """Pooled and calibrated probabilities of decisions whose market had settled by `as_of`, with outcome and event."""
     return connection.execute(
-        "select d.p_pooled, r.outcome, m.event_id from decisions d join markets m using (market_id)"
+        "select d.p_pooled, d.p_calibrated, r.outcome, m.event_id from decisions d join markets m using (market_id)"
         " join resolutions r using (market_id) where d.p_pooled is not null and r.outcome is not null"
         " and r.known_at <= %(as_of)s and r.version = (select max(version) from resolutions l"
         " where l.market_id = r.market_id and l.known_at <= %(as_of)s) order by d.decision_id",

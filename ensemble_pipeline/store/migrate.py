@@ -12,13 +12,8 @@ from ensemble_pipeline.store.schema import SCHEMA, VERSION_TABLE
 _LOCK = 0x656E73656D  # "ensem": any number, the same in every process
 
 
-def head_revision() -> str:
-    """The newest migration this code knows, read from file names so that Alembic need not be imported."""
-    return known_revisions()[-1]
-
-
 def known_revisions() -> tuple[str, ...]:
-    """All migrations, oldest first."""
+    """All migrations, oldest first, read from file names so that Alembic need not be imported."""
     names = (entry.name for entry in files("ensemble_pipeline.store.migrations.versions").iterdir())
     return tuple(sorted(name[1:5] for name in names if name.startswith("v") and name.endswith(".py")))
 

@@ -95,9 +95,19 @@ def calibration_tables(ensemble: EnsembleResource) -> dg.MaterializeResult[None]
     """Fit and record the calibration."""
     from ensemble_pipeline.ensemble.performance import PerformanceTracker
 
-    table = PerformanceTracker(ensemble.instance()).calibrate()
+    tracker = PerformanceTracker(ensemble.instance())
+    table = tracker.calibrate()
+    diagram, error = tracker.reliability()
+    rows = [
+        {"from": float(low), "to": float(high), "n": int(n), "mean_p": float(said), "outcome": float(came)}
+        for low, high, n, said, came in zip(
+            diagram.lower, diagram.upper, diagram.n, diagram.mean_p, diagram.mean_outcome, strict=True
+        )
+    ]
     return dg.MaterializeResult(
         metadata={
+            "reliability": markdown_table(rows),
+            "expected_calibration_error": error if table.n else "no settled decision yet",
             "calibration_id": table.calibration_id,
             "as_of": table.as_of.isoformat(),
             "slope": table.slope,
