@@ -1,6 +1,7 @@
 """The `ensemble` command."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from datetime import date, datetime
@@ -169,6 +170,8 @@ def main() -> None:
 
     # each attempt at a model is in the ledger with its cause, and a venue's error tells of its last: once is enough
     set_on_retry_hooks([])
+    # the same for the pool's attempts at a database: the error that ends them names it
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     try:
         cli(standalone_mode=True)
     except EnsembleError as error:

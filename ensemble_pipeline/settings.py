@@ -119,7 +119,7 @@ class EnsembleSettings(_Frozen):
     exploration_share: Probability = Field(0.05, description="Chance that a member outside the selection is asked too.")
     market_weight: float = Field(0.2, ge=0, le=0.5, description="Weight of the ensemble against the price, log-odds.")
     clip: float = Field(0.01, gt=0, lt=0.5, description="Members' probabilities are pooled within [clip, 1 - clip].")
-    half_life_resolutions: float = Field(300, ge=1, description="Resolutions after which a score counts half.")
+    half_life_resolutions: float = Field(300, ge=1, description="Settled events after which a score counts half.")
     weight_scale: float = Field(0.02, gt=0, description="Brier advantage that multiplies a weight by e.")
     temperature_ridge: float = Field(10, gt=0, description="Strength of the prior at temperature slope 1.")
     health_failures: int = Field(3, ge=1, description="Consecutive failures after which a model is not asked.")

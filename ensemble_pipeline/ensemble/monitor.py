@@ -38,6 +38,7 @@ class EnsembleMonitor:
                 "decisions_today": self._decisions(decisions.decisions_by_reason(connection, now.date())),
                 "last_decision_at": _iso(reports.last_decision_at(connection)),
                 "model_calls": reports.call_counts(connection),
+                "spend_usd": reports.spend(connection)["settled"] / MICRO_PER_USD,
                 "spend_today_usd": today.spent / MICRO_PER_USD,
                 "held_usd": today.held / MICRO_PER_USD,
                 "paper": _money(reports.paper_result(connection)),

@@ -130,13 +130,15 @@ class PerformanceTracker:
     def _calibrate(self, as_of: datetime) -> rankings.Calibration:
         with self._instance.database.connection() as connection:
             rows = settled_pools(connection, as_of)
+            shares = _event_shares(rows)
             fit = fit_ridge_temperature(
                 logit(clip_probability([row["p_pooled"] for row in rows], self._instance.settings.ensemble.clip)),
                 np.array([row["outcome"] for row in rows], dtype=np.int64),
-                _event_shares(rows),
+                shares,
                 self._instance.settings.ensemble.temperature_ridge,
             )
-            return rankings.save_calibration(connection, as_of, fit.slope, fit.n, fit.effective_n)
+            # the shares of an event sum to 1: their total is the number of events
+            return rankings.save_calibration(connection, as_of, fit.slope, fit.n, float(shares.sum()))
 
     def reliability(self) -> tuple[ReliabilityBins, float]:
         """Calibrated forecasts of settled decisions in ten bins against outcomes, and their calibration error."""

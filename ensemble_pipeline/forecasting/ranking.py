@@ -27,7 +27,7 @@ from ensemble_pipeline.forecasting.water_filling import share_within
 
 @dataclass(frozen=True, slots=True)
 class SkillEstimate:
-    """Per model, shape ``(n_models,)``: weighted mean difference, its standard error, rows, effective rows.
+    """Per model, shape ``(n_models,)``: weighted mean difference, its standard error, rows, effective events.
 
     `delta` is NaN where n = 0, `standard_error` where fewer than two clusters say anything about it.
     """
@@ -133,7 +133,7 @@ def estimate_skill(difference: ArrayLike, cluster: ArrayLike, recency: ArrayLike
     """Recency-weighted mean difference per model, ``δ = Σ g D / Σ g``, with a standard error clustered by event.
 
     ``s² = G/(G-1) · Σ_c (Σ_{i in c} g_i (D_i - δ))² / (Σ g)²`` over G clusters: questions of one event err together
-    and count as one. ``n_eff = (Σ g)² / Σ g²``.
+    and count as one. ``n_eff = (Σ_c G_c)² / Σ_c G_c²`` with ``G_c = Σ_{i in c} g_i``: the effective number of events.
 
     Args:
         difference: Shape ``(n_questions, n_models)``, see `panel_differences`; NaN where there is none.
@@ -171,7 +171,8 @@ def estimate_skill(difference: ArrayLike, cluster: ArrayLike, recency: ArrayLike
     delta = (g * d).sum(axis=0) / total
     residual = g * (d - np.where(np.isnan(delta), 0.0, delta))
     standard_error = np.sqrt(_between_clusters(residual, g > 0, label)) / total
-    n_eff = np.square(g.sum(axis=0)) / _nan_for_zero(np.square(g).sum(axis=0))
+    per_cluster = _cluster_sums(g, label)
+    n_eff = np.square(g.sum(axis=0)) / _nan_for_zero(np.square(per_cluster).sum(axis=0))
     return SkillEstimate(delta, standard_error, is_scored.sum(axis=0).astype(np.int64), np.nan_to_num(n_eff, nan=0.0))
 
 
@@ -286,15 +287,18 @@ def renormalise(weight: ArrayLike, is_present: ArrayLike) -> FloatArray:
 
 def _between_clusters(residual: FloatArray, is_counted: BoolArray, label: NDArray[Any]) -> FloatArray:
     """``G/(G-1) Σ_c (Σ_{i in c} residual)²`` per column; NaN where fewer than two clusters count."""
-    names, cluster_of = np.unique(label, return_inverse=True)
-    sums = np.zeros((len(names), residual.shape[1]))
-    np.add.at(sums, cluster_of, residual)
-    rows = np.zeros((len(names), residual.shape[1]), dtype=np.int64)
-    np.add.at(rows, cluster_of, is_counted)
-    n_clusters = (rows > 0).sum(axis=0)
+    n_clusters = (_cluster_sums(is_counted.astype(np.float64), label) > 0).sum(axis=0)
     correction = n_clusters / np.where(n_clusters >= 2, n_clusters - 1.0, np.nan)
-    variance: FloatArray = correction * np.square(sums).sum(axis=0)
+    variance: FloatArray = correction * np.square(_cluster_sums(residual, label)).sum(axis=0)
     return variance
+
+
+def _cluster_sums(values: FloatArray, label: NDArray[Any]) -> FloatArray:
+    """Column sums within each cluster, shape ``(n_clusters, n_models)``."""
+    names, cluster_of = np.unique(label, return_inverse=True)
+    sums = np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, cluster_of, values)
+    return sums
 
 
 def _nan_for_zero(values: FloatArray) -> FloatArray:

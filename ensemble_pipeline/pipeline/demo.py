@@ -147,7 +147,7 @@ def _progress_line(instance: Instance, now: datetime) -> str:
     return (
         f"{now:%Y-%m-%d %H:%M} · markets {markets['seen']} seen, {markets['settled']} settled"
         f" · decisions {state['decisions']['total']} ({markets['undecided']} waiting), {paper['trades']} trades"
-        f" · calls {sum(state['model_calls'].values())}, ${state['spend_today_usd']:.2f} today"
+        f" · calls {sum(state['model_calls'].values())}, ${state['spend_usd']:.2f}"
         f" · paper P&L ${paper['net_profit_usd']:+.2f}"
     )
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from ensemble_pipeline.errors import ProviderError, SettingsError, UserError, VenueError
+from ensemble_pipeline.errors import ProviderError, SettingsError, UnknownPriceError, UserError, VenueError
 from ensemble_pipeline.pipeline.family import require_free
 from ensemble_pipeline.pipeline.worlds import current_database
+from ensemble_pipeline.providers.base import Prompt
 from ensemble_pipeline.providers.manager import ProviderManager
+from ensemble_pipeline.providers.prices import worst_case_micro_usd
 from ensemble_pipeline.settings import Settings, load_settings
 from ensemble_pipeline.store.migrate import pending_revisions
 from ensemble_pipeline.venues.kalshi.client import KalshiVenue
@@ -49,6 +51,7 @@ def examine(port: int) -> list[Finding]:
         Finding("settings", "ok", f"{len(settings.enabled_members)} members enabled"),
         *_database(settings),
         *_port(port),
+        *_prices(settings),
         *asyncio.run(_reachability(settings)),
     ]
 
@@ -77,6 +80,15 @@ def _port(port: int) -> Iterator[Finding]:
         yield Finding("port", "note", str(error))
     else:
         yield Finding("port", "ok", f"{port} is free")
+
+
+def _prices(settings: Settings) -> Iterator[Finding]:
+    nothing = Prompt(role="doctor", version=1, prompt_hash="", system="", user="")
+    for member in settings.enabled_members:
+        try:
+            worst_case_micro_usd(nothing, member)
+        except UnknownPriceError as error:
+            yield Finding(f"price of {member.name}", "missing", str(error))
 
 
 async def _reachability(settings: Settings) -> list[Finding]:

@@ -150,5 +150,5 @@ class Conductor:
         if self.played.failed_runs > _MOST_FAILED_RUNS:
             raise EnsembleError(
                 f"{self.played.failed_runs} runs failed, the last one is {result.run_id}: see it in the UI "
-                "(`ensemble up`), mend the cause and start again; nothing done so far is lost"
+                "(the same command without --until-done), mend the cause and start again; nothing done so far is lost"
             )

@@ -48,7 +48,7 @@ def market_sensor(context: dg.SensorEvaluationContext, ensemble: EnsembleResourc
     try:
         scan = asyncio.run(_scan(ensemble.instance(), context.cursor))
     except VenueUnavailableError as error:
-        return dg.SkipReason(f"{error} The next tick asks again.")
+        return dg.SkipReason(str(error))
     waiting = renew_failed(ensemble.instance(), context.instance)
     return dg.SensorResult(
         run_requests=[decide_request(batch_id, len(ids)) for batch_id, ids in waiting.items()],
@@ -115,7 +115,7 @@ def settlement_sensor(
     try:
         news = asyncio.run(_bring(ensemble.instance()))
     except VenueUnavailableError as error:
-        return dg.SkipReason(f"{error} The next tick asks again.")
+        return dg.SkipReason(str(error))
     span = _days_due(ensemble.instance())
     requests = [] if span is None or is_under_way(context.instance, learn_job.name) else [learn_request(*span)]
     return dg.SensorResult(run_requests=requests, asset_events=[_settled(news)] if news.market_ids else [])

@@ -101,6 +101,8 @@ class Home:
         return {
             "ENSEMBLE_DATABASE_URL": self.database_url,
             "DAGSTER_HOME": str(self.folder),
+            # the setting in dagster.yaml stops the sending; this stops the collecting too
+            "DAGSTER_DISABLE_TELEMETRY": "1",
             "DAGSTER_EVENT_BATCH_SIZE": "100",
             "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
         }

@@ -99,10 +99,10 @@ def brier_of_pools(connection: Connection, *, with_price: bool) -> Row:
     condition = " and d.p_market is not null" if with_price else ""
     return require_row(
         connection.execute(
-            "select count(*) as rows, avg((d.p_final - r.outcome) ^ 2) as ensemble,"
-            " avg((d.p_calibrated - r.outcome) ^ 2) as ensemble_without_market,"
-            " avg((d.p_plain_mean - r.outcome) ^ 2) as plain_mean,"
-            f" avg((d.p_market - r.outcome) ^ 2) as market {_OUTCOMES}{condition}"
+            "select count(*) as rows, round(avg((d.p_final - r.outcome) ^ 2)::numeric, 12)::float8 as ensemble,"
+            " round(avg((d.p_calibrated - r.outcome) ^ 2)::numeric, 12)::float8 as ensemble_without_market,"
+            " round(avg((d.p_plain_mean - r.outcome) ^ 2)::numeric, 12)::float8 as plain_mean,"
+            f" round(avg((d.p_market - r.outcome) ^ 2)::numeric, 12)::float8 as market {_OUTCOMES}{condition}"
         ).fetchone()
     )
 

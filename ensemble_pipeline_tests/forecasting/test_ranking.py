@@ -100,7 +100,8 @@ def test_estimate_skill_by_hand_with_recency_and_clusters() -> None:
     estimate = ranking.estimate_skill([[1.0], [4.0], [0.0]], ["a", "a", "b"], [2, 1, 1])
     assert estimate.delta.item() == 1.5
     assert estimate.standard_error.item() == pytest.approx(0.75)
-    assert estimate.n_eff.item() == pytest.approx(16 / 6)
+    # event weights 3 and 1: 16 / (9 + 1)
+    assert estimate.n_eff.item() == pytest.approx(1.6)
 
 
 def test_estimate_skill_lets_each_model_age_by_its_own_resolutions() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import re
 import shutil
@@ -207,13 +208,15 @@ def without_passing(report: dict[str, Any]) -> dict[str, Any]:
     return {**{k: v for k, v in report.items() if k != "played"}, "spend": spend, "ranking": ranking}
 
 
-def rounded(value: Any) -> Any:
-    """The same with numbers to 12 digits: the database sums floats in the order its rows happen to lie in."""
-    if isinstance(value, float):
-        return float(f"{value:.12g}")
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    return [rounded(item) for item in value] if isinstance(value, list) else value
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """Where two reports differ. Floats agree to 1e-9: the database sums them in the order its rows happen to lie in."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return [found for key in one for found in differences(one[key], other[key], f"{path}/{key}")]
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return [found for i in range(len(one)) for found in differences(one[i], other[i], f"{path}/{i}")]
+    if isinstance(one, float) and isinstance(other, float) and math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12):
+        return []
+    return [] if one == other else [f"{path}: {one} != {other}"]
 
 
 def assert_one_message(done: Done, *words: str) -> None:
