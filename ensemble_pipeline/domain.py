@@ -128,13 +128,15 @@ class Market:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The top of a book. ``None`` means that nobody quotes, or that the venue does not say."""
+    """The top of a book, sizes in contracts. ``None`` means that nobody quotes, or that the venue does not say."""
 
     observed_at: datetime
     yes_bid: Decimal | None
     yes_ask: Decimal | None
     last_price: Decimal | None
     volume: Decimal | None
+    yes_bid_size: Decimal | None = None
+    yes_ask_size: Decimal | None = None
 
     @property
     def is_crossed(self) -> bool:

@@ -203,8 +203,9 @@ class Settings(HistorySettings):
         return tuple(member for member in self.members if member.is_enabled)
 
     def snapshot(self) -> dict[str, Any]:
-        """What a decision rests on, as JSON values: everything but where the data lives."""
-        return self.model_dump(mode="json", exclude={"database_url", "data_dir"})
+        """What a decision rests on, as JSON values: everything but addresses, which may hold credentials."""
+        addresses = {"database_url": True, "data_dir": True, "kalshi_base_url": True}
+        return self.model_dump(mode="json", exclude=addresses | {"providers": {"__all__": {"base_url"}}})
 
     def digest(self) -> str:
         """SHA-256 of the snapshot, in hex."""

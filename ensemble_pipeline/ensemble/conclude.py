@@ -20,12 +20,16 @@ _ENHANCED_CONFIDENCE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the book offers on one side: the price of a contract and with the fee, and our chance to win it."""
+    """What the book offers on one side: price of a contract, price with the fee, our chance to win it, contracts there.
+
+    `depth` is ``None`` where the venue does not say how many contracts rest at the price.
+    """
 
     side: Side
     price: Decimal
     all_in: float
     p_win: float
+    depth: Decimal | None
 
     @property
     def edge(self) -> float:
@@ -123,9 +127,9 @@ def best_offer(quote: Quote, p_yes: float) -> Offer | None:
     """The side with the larger edge after the fee; ``None`` where the book offers neither."""
     offers = []
     if quote.yes_ask is not None and 0 < quote.yes_ask < 1:
-        offers.append(_offer(Side.YES, quote.yes_ask, p_yes))
+        offers.append(_offer(Side.YES, quote.yes_ask, p_yes, quote.yes_ask_size))
     if quote.yes_bid is not None and 0 < quote.yes_bid < 1:
-        offers.append(_offer(Side.NO, 1 - quote.yes_bid, 1 - p_yes))
+        offers.append(_offer(Side.NO, 1 - quote.yes_bid, 1 - p_yes, quote.yes_bid_size))
     return max(offers, key=lambda offer: offer.edge, default=None)
 
 
@@ -136,10 +140,14 @@ def _book(quote: Quote) -> dict[str, str | None]:
     }
 
 
-def _offer(side: Side, price: Decimal, p_win: float) -> Offer:
+def _shown(depth: Decimal | None) -> str | None:
+    return None if depth is None else str(depth)
+
+
+def _offer(side: Side, price: Decimal, p_win: float, depth: Decimal | None) -> Offer:
     # the fee of 100 contracts, so that rounding up once per order weighs as it does in practice
     fee = taker_fee_usd(price, Decimal(100)) / 100
-    return Offer(side, price, min(float(price + fee), 1.0 - 1e-9), p_win)
+    return Offer(side, price, min(float(price + fee), 1.0 - 1e-9), p_win, depth)
 
 
 def _size(
@@ -157,7 +165,10 @@ def _size(
     }
     stake = max(0, min(wanted, *caps.values()))
     contracts = int(stake / (offer.all_in * MICRO_PER_USD))
-    size = GateVerdict(Reason.SIZE, contracts >= 1, {"wanted_micro_usd": wanted, "kelly_share": share, **caps})
+    if offer.depth is not None:
+        contracts = min(contracts, int(offer.depth))
+    numbers = {"wanted_micro_usd": wanted, "kelly_share": share, "contracts_offered": _shown(offer.depth), **caps}
+    size = GateVerdict(Reason.SIZE, contracts >= 1, numbers)
     room = held.open_positions < sizing.max_open_positions and market.market_id not in held.staked_by_market
     limit = GateVerdict(
         Reason.POSITION_LIMIT,

@@ -63,7 +63,7 @@ async def consult(instance: Instance, context: BatchContext, plans: Sequence[Pla
         with instance.database.connection() as connection:
             expired = budget.expire_left_over(connection, snapshot_ids)
             made = calls.attempts_made(connection, snapshot_ids)
-            for role in sorted({member.role for plan in plans for member in plan.members}):
+            for role in sorted({member.role for plan in plans for member in (*plan.members, *plan.standby)}):
                 prompt = build_prompt(role, plans[0].snapshot.market, context.now)
                 calls.save_prompt(connection, prompt.prompt_hash, role, prompt.version, context.now)
         async with (
@@ -107,10 +107,12 @@ class _Asking:
         return results
 
     async def _ask(self, plan: Plan, member: MemberSettings) -> Outcome:
-        made = self._made.get((plan.snapshot.snapshot_id, member.name), Attempts(0, is_final=False))
+        made = self._made.get((plan.snapshot.snapshot_id, member.name), Attempts(0, is_answered=False, is_final=False))
         left = self._instance.settings.ensemble.max_attempts - made.count
-        if made.is_final or left <= 0:
+        if made.is_answered:
             return "resumed"
+        if made.is_final or left <= 0:
+            return "failed"
         question = _Question(plan, member, build_prompt(member.role, plan.snapshot.market, self._context.now))
         number = made.count
         try:

@@ -76,7 +76,7 @@ async def size(
     """
     pairs = list(zip(plans, opinions, strict=True))
     wanted = [it.snapshot.market.ticker for it, heard in pairs if heard is not None and it.refusal is None]
-    quotes = await venue.quotes(wanted) if wanted else {}
+    quotes = await venue.order_books(wanted) if wanted else {}
     with instance.database.connection() as connection:
         held = decisions.portfolio(connection, instance.bankroll_micro_usd, context.now)
     made = []

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -79,8 +80,11 @@ def run_demo(options: DemoOptions, load_definitions: Callable[[], dg.Definitions
     if not options.until_done:
         require_free(options.ui_port, "--port")
     stop = None if options.until_done else _stop_event()
+    if stop is None:
+        # unwinds like Ctrl-C does: sandbox and PostgreSQL end with this process
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ExitStack() as stack:
-        home = stack.enter_context(open_home(world.key, world.kind, fresh=options.fresh))
+        home = stack.enter_context(open_home(f"{world.key}-{options.member_policy}", world.kind, fresh=options.fresh))
         os.environ.update(home.environment())
         launcher.prepare_dagster_home(home)
         family = stack.enter_context(_family(home))

@@ -14,7 +14,7 @@ import dagster as dg
 from ensemble_pipeline.clock import ceil_hour
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.errors import EnsembleError
-from ensemble_pipeline.pipeline.jobs import UNFINISHED
+from ensemble_pipeline.pipeline.jobs import bury_dead_runs
 from ensemble_pipeline.pipeline.pending import has_looked
 from ensemble_pipeline.pipeline.resources import EnsembleResource
 from ensemble_pipeline.pipeline.schedules import health_and_budget_schedule, windows_schedule
@@ -69,7 +69,7 @@ class Conductor:
         Raises:
             EnsembleError: a tick failed; what was done so far stands, and playing again goes on from there.
         """
-        self._bury_dead_runs()
+        bury_dead_runs(self._dagster)
         while True:
             now = self._clock.now()
             on_step(now)
@@ -82,10 +82,6 @@ class Conductor:
         self._clock.advance_to(ceil_hour(self._clock.now()))
         self._settle_down()
         return self.played
-
-    def _bury_dead_runs(self) -> None:
-        for run in self._dagster.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-            self._dagster.report_run_failed(run, "the process that ran it ended; its batch is taken up again")
 
     def _settle_down(self) -> None:
         self.played.steps += 1

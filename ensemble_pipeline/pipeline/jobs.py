@@ -78,3 +78,16 @@ def is_under_way(dagster: dg.DagsterInstance, job_name: str) -> bool:
     left undone is still due at the next tick.
     """
     return bool(dagster.get_run_ids(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED), limit=1))
+
+
+def bury_dead_runs(dagster: dg.DagsterInstance) -> int:
+    """Mark runs that a crash cut off as failed, so that they neither block others nor keep their batch.
+
+    Called before anything is started, by the one process that may play the world: nothing can be running yet. Queued
+    runs are left to the daemon.
+    """
+    statuses = [status for status in UNFINISHED if status is not dg.DagsterRunStatus.QUEUED]
+    dead = dagster.get_runs(dg.RunsFilter(statuses=statuses))
+    for run in dead:
+        dagster.report_run_failed(run, "the process that ran it ended; what it left undone is taken up again")
+    return len(dead)

@@ -12,7 +12,7 @@ from ensemble_pipeline.clock import Stopwatch
 from ensemble_pipeline.errors import EnsembleError
 from ensemble_pipeline.pipeline.family import Family, free_port
 from ensemble_pipeline.pipeline.worlds import Home, WorldSpec
-from ensemble_pipeline.store.database import Database
+from ensemble_pipeline.store.database import Database, require_row
 
 HEADLESS_CONFIG = "headless.yaml"
 # capturing each step's output starts four processes a step; in one process there is a terminal to print to
@@ -53,6 +53,7 @@ def start_sandbox(family: Family, spec: WorldSpec, environment: Mapping[str, str
 
 def start_dagster(family: Family, home: Home, environment: Mapping[str, str], ui_port: int) -> None:
     """Start code server, daemon and webserver side by side; returns at once."""
+    _bury_dead_runs(home)
     # a fixed path could be held by a server that a crash left behind
     code_port = free_port()
     workspace = home.folder / "workspace.yaml"
@@ -66,6 +67,23 @@ def start_dagster(family: Family, home: Home, environment: Mapping[str, str], ui
     family.start("daemon", _python("dagster._daemon", "run", "-w", str(workspace)), environment)
     web = ["dagster_webserver", "-h", "127.0.0.1", "-p", str(ui_port), "-w", str(workspace)]
     family.start("webserver", _python(*web), environment)
+
+
+def _bury_dead_runs(home: Home) -> None:
+    # Dagster would take half a second to import here; a look at its table says whether there is anything to do
+    database = Database(home.database_url)
+    with database.connection() as connection:
+        row = connection.execute(
+            "select count(*) as n from public.runs where status in ('NOT_STARTED', 'STARTING', 'STARTED', 'CANCELING')"
+        ).fetchone()
+    database.close()
+    if require_row(row)["n"]:
+        import dagster as dg
+
+        from ensemble_pipeline.pipeline.jobs import bury_dead_runs
+
+        with dg.DagsterInstance.from_config(str(home.folder)) as instance:
+            bury_dead_runs(instance)
 
 
 def wait_for_ui(family: Family, ui_port: int, stop: threading.Event) -> None:

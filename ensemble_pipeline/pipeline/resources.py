@@ -17,14 +17,22 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=1)
 def open_instance() -> "Instance":
-    """The instance of this process, from its settings; connections are opened when first used.
+    """The instance of this process, from its settings; an empty database is made ready for the real world.
 
     Raises:
         SettingsError: no database is named.
+        DatabaseError: it cannot be reached, or was written by newer code.
     """
     from ensemble_pipeline.settings import load_settings
+    from ensemble_pipeline.store.migrate import migrate
+    from ensemble_pipeline.store.worlds import LIVE, claim_world, world_key_of
 
-    return instance_of(load_settings())
+    instance = instance_of(load_settings())
+    migrate(instance.database)
+    with instance.database.connection() as connection:
+        if world_key_of(connection) is None:
+            claim_world(connection, LIVE, "live")
+    return instance
 
 
 def instance_of(settings: "Settings") -> "Instance":

@@ -1,20 +1,21 @@
 """From a world to an instance that lives in it: database, sandbox address, members, dates."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from ensemble_pipeline.errors import UserError
+from ensemble_pipeline.errors import DatabaseError, UserError
 from ensemble_pipeline.replay.archive import read_archive
 from ensemble_pipeline.replay.archive_world import ArchiveWorld
 from ensemble_pipeline.sandbox.synthetic import SyntheticWorld
 from ensemble_pipeline.sandbox.world import World, WorldModel
 from ensemble_pipeline.settings import Settings, load_settings
-from ensemble_pipeline.store.database import Database
+from ensemble_pipeline.store.database import Database, require_row
 from ensemble_pipeline.store.embedded import EmbeddedServer, start_embedded
 from ensemble_pipeline.store.migrate import migrate
 from ensemble_pipeline.store.worlds import claim_world
@@ -22,6 +23,7 @@ from ensemble_pipeline.store.worlds import claim_world
 SANDBOX_KEY = "sandbox"
 _KEY_VARIABLE = "ENSEMBLE_SANDBOX_KEY"
 _CURRENT = "current_database"
+_LONGEST_NAME = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,12 @@ def database_name(world_key: str) -> str:
     >>> database_name("polymarket_live_2025-1f0c")
     'ensemble_polymarket_live_2025_1f0c'
     """
-    return f"ensemble_{re.sub(r'[^a-z0-9]+', '_', world_key.lower())}"[:63].rstrip("_")
+    name = f"ensemble_{re.sub(r'[^a-z0-9]+', '_', world_key.lower())}".rstrip("_")
+    if len(name) <= _LONGEST_NAME:
+        return name
+    # what tells two long keys apart may stand at their end
+    digest = hashlib.sha256(world_key.encode()).hexdigest()[:10]
+    return f"{name[: _LONGEST_NAME - 11]}_{digest}"
 
 
 @contextmanager
@@ -130,24 +137,37 @@ def open_home(world_key: str, kind: str, *, fresh: bool = False) -> Iterator[Hom
     settings = load_settings()
     name = database_name(world_key)
     folder = settings.data_dir / "dagster" / name
-    server = None
-    if settings.database_url is not None:
-        if fresh:
-            raise UserError("--fresh drops an embedded database only; empty the one in ENSEMBLE_DATABASE_URL yourself")
-        url = settings.database_url.get_secret_value()
-    else:
-        server = start_embedded(settings.data_dir)
-        server.hold()
-        if fresh:
-            server.drop_database(name)
-        url = server.ensure_database(name)
-        (settings.data_dir / _CURRENT).write_text(name)
-    try:
+    with ExitStack() as stack:
+        server = None
+        if settings.database_url is not None:
+            if fresh:
+                raise UserError(
+                    "--fresh drops embedded databases only; empty the one in ENSEMBLE_DATABASE_URL yourself"
+                )
+            url = settings.database_url.get_secret_value()
+            stack.enter_context(_only_player(url, name))
+        else:
+            server = start_embedded(settings.data_dir)
+            server.hold()
+            stack.callback(server.release)
+            stack.enter_context(_only_player(server.url("postgres"), name))
+            if fresh:
+                server.drop_database(name)
+            url = server.ensure_database(name)
+            (settings.data_dir / _CURRENT).write_text(name)
         _prepare(url, world_key, kind)
         yield Home(url, folder, server)
-    finally:
-        if server is not None:
-            server.release()
+
+
+@contextmanager
+def _only_player(url: str, name: str) -> Iterator[None]:
+    """Keep every other launcher away from this world until the block ends, or this process does."""
+    database = Database(url)
+    with database.session() as session:
+        row = session.execute("select pg_try_advisory_lock(hashtext(%s)) as is_ours", [name]).fetchone()
+        if not require_row(row)["is_ours"]:
+            raise DatabaseError(f"the world in database {name} is being played by another process: end that one first")
+        yield
 
 
 def _prepare(url: str, world_key: str, kind: str) -> None:

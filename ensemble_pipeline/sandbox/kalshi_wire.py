@@ -26,7 +26,7 @@ FILTERS = {
     "settled": MarketStatus.SETTLED,
 }
 _ZERO, _ONE = Decimal(0), Decimal(1)
-_SIZE = "100.00"
+_SIZE = "1000.00"  # contracts at the best level; no world knows depth
 
 
 def write_time(at: datetime) -> str:

@@ -37,9 +37,10 @@ class LLMQuery:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """How often a model was asked about a snapshot, and whether asking again is pointless."""
+    """How often a model was asked about a snapshot, whether it answered, and whether asking again is pointless."""
 
     count: int
+    is_answered: bool
     is_final: bool
 
 
@@ -82,11 +83,15 @@ def save_settings(connection: Connection, settings_hash: str, settings: dict[str
 def attempts_made(connection: Connection, snapshot_ids: Sequence[int]) -> dict[tuple[int, str], Attempts]:
     """Attempts recorded so far by (snapshot, model); an answered or billed attempt is final."""
     rows = connection.execute(
-        "select snapshot_id, model_id, max(attempt) as attempts, bool_or(status in ('answered', 'unreadable',"
+        "select snapshot_id, model_id, max(attempt) as attempts, bool_or(status = 'answered') as is_answered,"
+        " bool_or(status in ('answered', 'unreadable',"
         " 'refused_by_model')) as is_final from llm_queries where snapshot_id = any(%s) group by 1, 2",
         [list(snapshot_ids)],
     )
-    return {(row["snapshot_id"], row["model_id"]): Attempts(row["attempts"], row["is_final"]) for row in rows}
+    return {
+        (row["snapshot_id"], row["model_id"]): Attempts(row["attempts"], row["is_answered"], row["is_final"])
+        for row in rows
+    }
 
 
 def forecasts_on(connection: Connection, snapshot_ids: Sequence[int]) -> dict[int, list[Forecast]]:

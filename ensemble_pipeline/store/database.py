@@ -18,6 +18,8 @@ Connection = psycopg.Connection[Row]
 AsyncConnection = psycopg.AsyncConnection[Row]
 
 _TIMEOUT_S = 10
+# hundreds of calls of one run share a few connections: waiting for one's turn is no fault of the server
+_TURN_S = 120
 _OPTIONS = f"-c search_path={SCHEMA} -c timezone=UTC"
 
 
@@ -69,7 +71,7 @@ class Database:
     async def async_pool(self, max_size: int = 8) -> AsyncIterator["AsyncDatabase"]:
         """A pool for one event loop."""
         pool = AsyncConnectionPool[AsyncConnection](
-            self.url, min_size=1, max_size=max_size, open=False, kwargs=_connect_options(), timeout=_TIMEOUT_S
+            self.url, min_size=1, max_size=max_size, open=False, kwargs=_connect_options(), timeout=_TURN_S
         )
         try:
             await pool.open(wait=True, timeout=_TIMEOUT_S)

@@ -37,6 +37,10 @@ class Venue(Protocol):
         """Fresh tops of book; tickers the venue does not know are absent from the result."""
         ...
 
+    async def order_books(self, tickers: Sequence[str]) -> dict[str, Quote]:
+        """The best level of each side of the order books, with its size: what an order could be filled on now."""
+        ...
+
     async def settlements(self, tickers: Sequence[str]) -> SettlementBatch:
         """Those of `tickers` that settled, finally."""
         ...

@@ -122,7 +122,7 @@ def test_answer_that_cannot_be_read_is_paid_and_not_asked_again(
         [row] = play.rows("select status, cost_micro_usd from llm_queries where model_id = 'local-model'")
         assert row["status"] == "unreadable"
         assert row["cost_micro_usd"] > 0
-        assert ask(play) == Consultation(0, 0, 0, 5, 0)
+        assert ask(play) == Consultation(0, 1, 0, 4, 0)
 
 
 def test_run_taken_up_after_a_crash_pays_nothing_twice(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,3 +249,20 @@ def test_portfolio_after_each_decision_equals_what_the_database_says(
             with database.connection() as connection:
                 assert decisions.portfolio(connection, bankroll, context.now) == held
         assert held.open_positions == 3
+
+
+def test_stand_by_with_a_prompt_role_of_its_own_is_asked_and_booked(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playing(database, monkeypatch, "A-1") as play:
+        members = play.instance.settings.members
+        changed = members[-1].model_copy(update={"role": "base_rate"})
+        play.scan()
+        context, plans = play.plan()
+        plan = replace(plans[0], members=members[:1], standby=(changed,))
+        play.fault(members[0].provider, "wrong_key", count=5)
+        asyncio.run(consult(play.instance, context, [plan]))
+        roles = play.rows(
+            "select p.role from llm_queries q join prompts p using (prompt_hash) where status = 'answered'"
+        )
+        assert [row["role"] for row in roles] == ["base_rate"]

@@ -124,10 +124,10 @@ def test_events_open_carry_their_markets_where_asked(client: httpx.Client) -> No
 
 def test_order_books_hold_bids_only(client: httpx.Client) -> None:
     book = client.get(f"{ROOT}/markets/A-1-OPEN/orderbook").json()["orderbook_fp"]
-    assert book == {"yes_dollars": [["0.4100", "100.00"]], "no_dollars": [["0.5700", "100.00"]]}
+    assert book == {"yes_dollars": [["0.4100", "1000.00"]], "no_dollars": [["0.5700", "1000.00"]]}
     books = client.get(f"{ROOT}/markets/orderbooks", params={"tickers": "A-1-PAUSED,NONE"}).json()["orderbooks"]
     assert books == [
-        {"ticker": "A-1-PAUSED", "orderbook_fp": {"yes_dollars": [], "no_dollars": [["0.9370", "100.00"]]}}
+        {"ticker": "A-1-PAUSED", "orderbook_fp": {"yes_dollars": [], "no_dollars": [["0.9370", "1000.00"]]}}
     ]
 
 

@@ -318,3 +318,36 @@ def test_nobody_listening_is_unavailable_and_names_the_setting() -> None:
 def test_url_that_is_none_names_its_setting() -> None:
     with pytest.raises(SettingsError, match="ENSEMBLE_KALSHI_BASE_URL"):
         KalshiVenue("http://host:port", 1)
+
+
+def book(ticker: str, yes: list[list[str]], no: list[list[str]]) -> dict[str, Any]:
+    return {"ticker": ticker, "orderbook_fp": {"yes_dollars": yes, "no_dollars": no}}
+
+
+def test_order_books_give_the_best_level_whatever_the_order_of_levels() -> None:
+    books = [
+        book("A", [["0.3000", "5.00"], ["0.4100", "7.00"]], [["0.5600", "9.00"], ["0.2000", "1.00"]]),
+        book("B", [], [["0.9000", "0.00"], ["0.1000", "3.00"]]),
+        book("C", [["1.3000", "1.00"]], []),
+    ]
+    with serve(always({"orderbooks": books})) as server:
+        found = at(server.url, lambda venue: venue.order_books(["A", "B", "C"]))
+    assert (found["A"].yes_bid, found["A"].yes_bid_size) == (Decimal("0.4100"), Decimal(7))
+    assert (found["A"].yes_ask, found["A"].yes_ask_size) == (Decimal("0.4400"), Decimal(9))
+    assert (found["B"].yes_bid, found["B"].yes_ask, found["B"].yes_ask_size) == (None, Decimal("0.9000"), Decimal(3))
+    assert "C" not in found
+
+
+def test_order_books_that_want_a_key_fall_back_to_the_top_of_book() -> None:
+    async def answer(request: Request) -> Response:
+        if request.url.path.endswith("/orderbooks"):
+            return json_response({"error": {"code": "unauthorized"}}, status=401)
+        return json_response({"markets": [market("A")], "cursor": ""})
+
+    with serve(answer) as server:
+        found = at(server.url, lambda venue: venue.order_books(["A"]))
+    assert (found["A"].yes_bid, found["A"].yes_ask, found["A"].yes_ask_size) == (
+        Decimal("0.4100"),
+        Decimal("0.4400"),
+        None,
+    )

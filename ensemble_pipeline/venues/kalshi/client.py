@@ -4,7 +4,8 @@ import asyncio
 import ipaddress
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -15,13 +16,17 @@ from ensemble_pipeline.clock import Clock, RealClock
 from ensemble_pipeline.domain import Listing, Quote, RejectedRow, Settlement
 from ensemble_pipeline.errors import SettingsError, VenueError, VenueUnavailableError
 from ensemble_pipeline.venues.base import ListingPage, SettlementBatch
-from ensemble_pipeline.venues.kalshi.wire import VENUE, read_event, read_quote, read_settlement
+from ensemble_pipeline.venues.kalshi.wire import VENUE, read_event, read_order_book, read_quote, read_settlement
 
 EVENTS_PER_PAGE = 200
 TICKERS_PER_CALL = 100
 ATTEMPTS = 3
 
 _LOG = logging.getLogger(__name__)
+
+
+class KeyWantedError(VenueError):
+    """Kalshi answered 401: this read is not public (any more)."""
 
 
 class KalshiVenue:
@@ -81,14 +86,38 @@ class KalshiVenue:
 
         Raises as `open_markets` does.
         """
+        return await self._read_in_chunks("/markets", "markets", read_quote, tickers)
+
+    async def order_books(self, tickers: Sequence[str]) -> dict[str, Quote]:
+        """The best level of each side with its size; where Kalshi wants a key for books, the markets' top of book.
+
+        Raises as `open_markets` does.
+        """
+        try:
+            return await self._read_in_chunks("/markets/orderbooks", "orderbooks", read_order_book, tickers)
+        except KeyWantedError:
+            return await self.quotes(tickers)
+
+    async def _read_in_chunks(
+        self,
+        path: str,
+        key: str,
+        read: Callable[[object, datetime], tuple[str, Quote] | RejectedRow],
+        tickers: Sequence[str],
+    ) -> dict[str, Quote]:
         quotes: dict[str, Quote] = {}
-        async for raw in self._market_rows(tickers):
-            row = read_quote(raw, self._clock.now())
-            if isinstance(row, RejectedRow):
-                _LOG.warning("%s row %s refused: %s", row.source, row.key, row.why)
-            else:
-                quotes[row[0]] = row[1]
-        return {ticker: quotes[ticker] for ticker in tickers if ticker in quotes}
+        asked = list(dict.fromkeys(tickers))
+        for start in range(0, len(asked), TICKERS_PER_CALL):
+            chunk = asked[start : start + TICKERS_PER_CALL]
+            page = await self._get(path, {"tickers": ",".join(chunk), "limit": str(TICKERS_PER_CALL)})
+            observed_at = self._clock.now()
+            for raw in self._rows(page, key):
+                row = read(raw, observed_at)
+                if isinstance(row, RejectedRow):
+                    _LOG.warning("%s row %s refused: %s", row.source, row.key, row.why)
+                else:
+                    quotes[row[0]] = row[1]
+        return {ticker: quotes[ticker] for ticker in asked if ticker in quotes}
 
     async def settlements(self, tickers: Sequence[str]) -> SettlementBatch:
         """Those of `tickers` that settled, finally: until then a result can be disputed and amended.
@@ -169,6 +198,8 @@ def _decode(response: httpx.Response, path: str) -> Mapping[str, Any]:
     status = response.status_code
     if status in (408, 429) or status >= 500:
         raise VenueUnavailableError(f"Kalshi answered {status} to GET {path}; the next tick asks again")
+    if status == httpx.codes.UNAUTHORIZED:
+        raise KeyWantedError(f"Kalshi wants a key for GET {path}, and none is sent")
     if not response.is_success:
         raise VenueError(f"Kalshi refused GET {path} with {status}; check ENSEMBLE_KALSHI_BASE_URL")
     try:

@@ -110,6 +110,40 @@ def read_event(raw: object, observed_at: datetime) -> tuple[list[Listing], list[
     return listings, rejected
 
 
+class BookRow(_Row):
+    """Resting bids of both sides as [price, contracts]; a bid for NO at q is an offer of YES at 1 - q."""
+
+    yes_dollars: list[tuple[Price, Annotated[Decimal, Field(ge=0)]]]
+    no_dollars: list[tuple[Price, Annotated[Decimal, Field(ge=0)]]]
+
+
+class TickerBookRow(_Row):
+    """The order book of one market."""
+
+    ticker: Ticker
+    orderbook_fp: BookRow
+
+
+def read_order_book(raw: object, observed_at: datetime) -> tuple[str, Quote] | RejectedRow:
+    """The best level of each side; the venue's documents disagree on the order of levels, so none is assumed."""
+    try:
+        row = TickerBookRow.model_validate(raw)
+    except ValidationError as error:
+        return _rejection("order book", raw, _why(error))
+    yes = max((level for level in row.orderbook_fp.yes_dollars if level[1] > 0), default=None)
+    no = max((level for level in row.orderbook_fp.no_dollars if level[1] > 0), default=None)
+    quote = Quote(
+        observed_at=observed_at,
+        yes_bid=None if yes is None else yes[0],
+        yes_ask=None if no is None else 1 - no[0],
+        last_price=None,
+        volume=None,
+        yes_bid_size=None if yes is None else yes[1],
+        yes_ask_size=None if no is None else no[1],
+    )
+    return row.ticker, quote
+
+
 def read_quote(raw: object, observed_at: datetime) -> tuple[str, Quote] | RejectedRow:
     """The ticker and quote of one market row."""
     try:

@@ -52,6 +52,15 @@ create index scored_forecasts_known on scored_forecasts (known_at);
 create index scored_forecasts_model_time on scored_forecasts (model_id, known_at);
 create index scored_forecasts_category_time on scored_forecasts (category, known_at);
 
+create view model_performance as
+select model_id as model_name, known_at as timestamp, category as market_category,
+    is_correct::int as accuracy_score, confidence - is_correct::int as confidence_calibration,
+    latency_ms as response_time_ms, cost_micro_usd / 1e6 as cost_usd,
+    -- against the price the market had: below 0 the model knew better
+    brier - (market_p - outcome) ^ 2 as decision_quality,
+    market_id, p_yes, outcome, brier, log_loss, volatility_regime, expiry_bucket, known_at, sign
+from scored_forecasts;
+
 create table skill_cube (
     day date not null,
     hour_at timestamptz not null,
@@ -113,6 +122,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute(
-        "drop table learning_marks, model_ranking_rows, model_rankings, calibration_tables, performance_windows,"
-        " skill_cube, scored_forecasts"
+        "drop view model_performance; drop table learning_marks, model_ranking_rows, model_rankings,"
+        " calibration_tables, performance_windows, skill_cube, scored_forecasts"
     )
