@@ -101,7 +101,7 @@ def test_database_of_another_world_is_refused_and_left_alone(database: Database,
         claim_world(connection, "synthetic-s8-d2-m1", "synthetic")
     done = run(tmp_path, *PLAY, variables={"ENSEMBLE_DATABASE_URL": database.url})
     assert_one_message(
-        done, "holds the world 'synthetic-s8-d2-m1'", "not 'synthetic-s7-d2-m1'", "ENSEMBLE_DATABASE_URL"
+        done, "holds the world 'synthetic-s8-d2-m1'", "not 'synthetic-s7-d2-m1-selected'", "ENSEMBLE_DATABASE_URL"
     )
     fresh = run(tmp_path, *PLAY, "--fresh", variables={"ENSEMBLE_DATABASE_URL": database.url})
     assert_one_message(fresh, "--fresh", "ENSEMBLE_DATABASE_URL")

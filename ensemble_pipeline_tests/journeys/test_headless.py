@@ -27,7 +27,7 @@ def test_report_of_a_played_world_is_complete(played: Played) -> None:
         "world", "clock", "markets", "decisions", "model_calls", "forecasts", "spend", "paper", "windows", "brier",
         "calibration", "ranking", "contributions", "played", "truth",
     }  # fmt: skip
-    assert played.report["world"] == "synthetic-s7-d3-m4"
+    assert played.report["world"] == "synthetic-s7-d3-m4-all"
     assert played.report["played"]["failed_runs"] == 0
 
 
