@@ -55,6 +55,11 @@ class WorldSpec:
         return [text for name, value in named.items() if value is not None for text in (name, str(value))]
 
 
+def home_key(world: World, member_policy: str) -> str:
+    """What names the home of a world: played with another policy it is another record."""
+    return f"{world.key}-{member_policy}"
+
+
 def world_environment(world: World, sandbox_url: str, member_policy: str) -> dict[str, str]:
     """The settings, as environment variables, of an instance that lives in `world`.
 

@@ -10,7 +10,7 @@ import os
 from datetime import date, timedelta
 
 from ensemble_pipeline.pipeline import launcher
-from ensemble_pipeline.pipeline.worlds import WorldSpec, open_home, world_environment
+from ensemble_pipeline.pipeline.worlds import WorldSpec, home_key, open_home, world_environment
 from ensemble_pipeline.settings import load_settings
 from ensemble_pipeline.store.database import Database
 
@@ -19,7 +19,7 @@ WORLD = WorldSpec(None, None, None, seed=7, days=3, markets_per_day=4)
 
 def main() -> None:
     world = WORLD.open()
-    with open_home(world.key, world.kind) as home:
+    with open_home(home_key(world, "all"), world.kind) as home:
         os.environ.update(home.environment())
         # nobody is asked here, so nothing has to answer at this address
         os.environ.update(world_environment(world, "http://127.0.0.1:9", "all"))

@@ -123,7 +123,7 @@ def test_sensors_skip_with_the_cause_where_the_venue_does_not_answer(
     for sensor in (market_sensor, settlement_sensor):
         result = tick(sensor, instance, dagster_instance)
         assert isinstance(result, dg.SkipReason)
-        assert "The next tick asks again." in str(result.skip_message)
+        assert "the next tick asks again" in str(result.skip_message)
 
 
 def test_settlement_sensor_requests_nothing_while_nothing_settled(
