@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ensemble_pipeline.domain import MICRO_PER_USD
 from ensemble_pipeline.ensemble.instance import Instance
@@ -19,7 +20,7 @@ from ensemble_pipeline.store.database import Row
 
 
 class EnsembleMonitor:
-    """Reads the record; changes nothing."""
+    """Reads the record; where no ranking or calibration was ever made, a report makes the first."""
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
@@ -48,11 +49,12 @@ class EnsembleMonitor:
     def analyze_contributions(self) -> dict[str, dict[str, float | int]]:
         """Per model: how much worse the pool's mean Brier score would be without it, and over how many decisions."""
         with self._instance.database.connection() as connection:
-            rows = reports.settled_answers(connection)
+            return self._contributions(reports.settled_answers(connection))
+
+    def _contributions(self, rows: Sequence[Row]) -> dict[str, dict[str, float | int]]:
         if not rows:
             return {}
-        models = sorted({row["model_id"] for row in rows})
-        p_yes, weight, outcome = _matrices(rows, models)
+        models, p_yes, weight, outcome = _matrices(rows)
         lost = leave_one_out(p_yes, outcome, weight, self._instance.settings.ensemble.clip)
         return {
             name: {"brier_without_minus_with": float(gain), "decisions": int(n)}
@@ -69,6 +71,7 @@ class EnsembleMonitor:
             calls = reports.call_counts(connection)
             members = reports.brier_of_members(connection)
             windows = reports.window_counts(connection)
+            answers = reports.settled_answers(connection)
             report = {
                 "world": worlds.world_key_of(connection),
                 "clock": self._instance.clock.now().isoformat(),
@@ -88,7 +91,7 @@ class EnsembleMonitor:
                 "brier": {
                     "all": reports.brier_of_pools(connection, with_price=False),
                     "where_price_known": reports.brier_of_pools(connection, with_price=True),
-                    "median": self._brier_of_median(),
+                    "median": _brier_of_median(answers),
                     "members": members,
                 },
             }
@@ -98,26 +101,27 @@ class EnsembleMonitor:
             "as_of": ranking.as_of.isoformat(),
             "rows": [asdict(row) for row in ranking.rows],
         }
-        report["contributions"] = self.analyze_contributions()
+        report["contributions"] = self._contributions(answers)
         return report
-
-    def _brier_of_median(self) -> float | None:
-        """Mean Brier score of the members' median over settled decisions: what one broken provider cannot spoil."""
-        with self._instance.database.connection() as connection:
-            rows = reports.settled_answers(connection)
-        heard: dict[int, list[Row]] = {}
-        for row in rows:
-            heard.setdefault(row["decision_id"], []).append(row)
-        if not heard:
-            return None
-        medians = [median_pool([row["p_yes"] for row in answers]) for answers in heard.values()]
-        return float(np.mean(brier_score(medians, [answers[0]["outcome"] for answers in heard.values()])))
 
     def _decisions(self, by_reason: dict[str, int]) -> dict[str, Any]:
         return {"total": sum(by_reason.values()), "by_terminal_reason": by_reason}
 
 
-def _matrices(rows: Sequence[Row], models: Sequence[str]) -> tuple[np.ndarray[Any, Any], ...]:
+def _brier_of_median(rows: Sequence[Row]) -> float | None:
+    """Mean Brier score of the members' median over settled decisions: what one broken provider cannot spoil."""
+    if not rows:
+        return None
+    _, p_yes, _, outcome = _matrices(rows)
+    medians = [median_pool(answers[~np.isnan(answers)]) for answers in p_yes]
+    return float(np.mean(brier_score(medians, outcome)))
+
+
+def _matrices(
+    rows: Sequence[Row],
+) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Model names; probabilities (NaN for none) and weights by decision and model; outcomes by decision."""
+    models = sorted({row["model_id"] for row in rows})
     decision = {key: index for index, key in enumerate(dict.fromkeys(row["decision_id"] for row in rows))}
     column = {name: index for index, name in enumerate(models)}
     p_yes = np.full((len(decision), len(models)), np.nan)
@@ -127,7 +131,7 @@ def _matrices(rows: Sequence[Row], models: Sequence[str]) -> tuple[np.ndarray[An
         at = decision[row["decision_id"]], column[row["model_id"]]
         p_yes[at], weight[at] = row["p_yes"], row["weight"]
         outcome[at[0]] = row["outcome"]
-    return p_yes, weight, outcome
+    return models, p_yes, weight, outcome
 
 
 def _money(row: Row) -> dict[str, int | float]:

@@ -191,11 +191,13 @@ class Planner:
         return Route.ENHANCED if value > options.cascade_enhanced_above_usd * MICRO_PER_USD else Route.FULL
 
     def _price(self, snapshot: Snapshot) -> list[tuple[MemberSettings, int]]:
+        members = self._settings.enabled_members
+        roles = {member.role for member in members}
+        prompts = {role: build_prompt(role, snapshot.market, self.context.now) for role in roles}
         priced = []
-        for member in self._settings.enabled_members:
-            prompt = build_prompt(member.role, snapshot.market, self.context.now)
+        for member in members:
             try:
-                priced.append((member, worst_case_micro_usd(prompt, member)))
+                priced.append((member, worst_case_micro_usd(prompts[member.role], member)))
             except UnknownPriceError:
                 # a model whose price nobody knows is not asked; `ensemble doctor` names it
                 continue

@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 
 from ensemble_pipeline.domain import Action, GateVerdict, MemberOpinion, Reason, Side
 from ensemble_pipeline.store.database import Connection, Row, require_row
+from ensemble_pipeline.store.resolutions import IS_NEWEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def settle_positions(connection: Connection) -> int:
         "select p.position_id, p.payout_micro_usd, r.resolution_id, r.known_at, case when r.outcome is null then"
         " p.cost_micro_usd when (p.side = 'yes') = (r.outcome = 1) then p.contracts * 1000000::bigint else 0 end as due"
         " from positions p join resolutions r using (market_id)"
-        " where r.version = (select max(version) from resolutions l where l.market_id = r.market_id)"
+        f" where {IS_NEWEST}"
         " and not exists (select from trade_log t where t.position_id = p.position_id"
         " and t.resolution_id = r.resolution_id) order by p.position_id for update of p"
     ).fetchall()

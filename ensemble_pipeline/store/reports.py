@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from ensemble_pipeline.store.database import Connection, Row, require_row
+from ensemble_pipeline.store.resolutions import IS_NEWEST
 
 
 def market_counts(connection: Connection) -> Row:
@@ -87,7 +88,7 @@ def window_counts(connection: Connection) -> Row:
 
 _OUTCOMES = (
     " from decisions d join resolutions r using (market_id) where r.outcome is not null and d.p_final is not null"
-    " and r.version = (select max(version) from resolutions l where l.market_id = r.market_id)"
+    f" and {IS_NEWEST}"
 )
 
 
@@ -113,7 +114,7 @@ def settled_answers(connection: Connection) -> list[Row]:
         "select d.decision_id, c.model_id, c.p_yes, c.weight, r.outcome"
         " from decisions d join decision_members c using (decision_id) join resolutions r using (market_id)"
         " where r.outcome is not null and c.p_yes is not null"
-        " and r.version = (select max(version) from resolutions l where l.market_id = r.market_id)"
+        f" and {IS_NEWEST}"
         " order by d.decision_id, c.model_id"
     ).fetchall()
 

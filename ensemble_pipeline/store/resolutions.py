@@ -6,6 +6,9 @@ from datetime import datetime
 from ensemble_pipeline.domain import Settlement
 from ensemble_pipeline.store.database import Connection
 
+# condition on a resolution `r`: no later version has overtaken it
+IS_NEWEST = "r.version = (select max(version) from resolutions l where l.market_id = r.market_id)"
+
 
 def awaited_tickers(connection: Connection, resolved_after: datetime) -> list[str]:
     """Tickers of markets once put before the ensemble that have no resolution, or one from after `resolved_after`."""

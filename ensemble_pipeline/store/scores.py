@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_pipeline.store.database import Connection, Row, require_row
+from ensemble_pipeline.store.resolutions import IS_NEWEST
 
 _LEARNING = 0x6C6561726E  # any number, the same in every process
 _COPY_SCORES = (
@@ -69,7 +70,7 @@ class ScoreArrays:
 _UNSCORED = (
     " from resolutions r join forecasts f using (market_id)"
     " where r.outcome is not null and f.asked_at < r.resolved_at"
-    " and r.version = (select max(version) from resolutions l where l.market_id = r.market_id)"
+    f" and {IS_NEWEST}"
     " and not exists (select from scored_forecasts s where s.forecast_id = f.forecast_id"
     " and s.resolution_id = r.resolution_id and s.sign = 1)"
 )
