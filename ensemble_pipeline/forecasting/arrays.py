@@ -90,7 +90,8 @@ def integers(values: ArrayLike, name: str, low: int, high: int) -> IntArray:
         array = array.astype(np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise InputError(f"{name} must be one dimension of integers; got {array.ndim} of {array.dtype}")
-    refuse_where((array < low) | (array > high), array, name, f"is out of range; allowed: {low} to {high}")
+    if array.size and (array.min() < low or array.max() > high):
+        refuse_where((array < low) | (array > high), array, name, f"is out of range; allowed: {low} to {high}")
     return array.astype(np.int64, copy=False)
 
 

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ensemble_pipeline.errors import InputError
 from ensemble_pipeline.forecasting.arrays import (
-    BoolArray,
     FloatArray,
     IntArray,
     finite,
@@ -27,7 +26,7 @@ from ensemble_pipeline.forecasting.water_filling import share_within
 
 @dataclass(frozen=True, slots=True)
 class SkillEstimate:
-    """Per model, shape ``(n_models,)``: weighted mean difference, its standard error, rows, effective events.
+    """Per model, shape ``(n_models,)``: weighted mean difference, its standard error, rows, events, effective events.
 
     `delta` is NaN where n = 0, `standard_error` where fewer than two clusters say anything about it.
     """
@@ -35,6 +34,7 @@ class SkillEstimate:
     delta: FloatArray
     standard_error: FloatArray
     n: IntArray
+    events: IntArray
     n_eff: FloatArray
 
 
@@ -42,7 +42,8 @@ def recency_weights(age_in_resolutions: ArrayLike, half_life: float) -> FloatArr
     """Weight of a score by its age: ``2^(-age / H)``.
 
     Args:
-        age_in_resolutions: How many of the model's forecasts resolved since, any shape, finite, ≥ 0; NaN is refused.
+        age_in_resolutions: How many events (or forecasts, where they stand alone) resolved since, any shape, finite,
+            ≥ 0; NaN is refused.
         half_life: H, in resolutions, > 0. Short memories cost more than they save: at H = 30 weights are as bad as
             equal ones, 100 to 300 suit a slow drift.
 
@@ -170,20 +171,23 @@ def estimate_skill(difference: ArrayLike, cluster: ArrayLike, recency: ArrayLike
     d = np.where(is_scored, d, 0.0)
     delta = (g * d).sum(axis=0) / total
     residual = g * (d - np.where(np.isnan(delta), 0.0, delta))
-    standard_error = np.sqrt(_between_clusters(residual, g > 0, label)) / total
     per_cluster = _cluster_sums(g, label)
+    events = (per_cluster > 0).sum(axis=0).astype(np.int64)
+    standard_error = np.sqrt(_between_clusters(residual, events, label)) / total
     n_eff = np.square(g.sum(axis=0)) / _nan_for_zero(np.square(per_cluster).sum(axis=0))
-    return SkillEstimate(delta, standard_error, is_scored.sum(axis=0).astype(np.int64), np.nan_to_num(n_eff, nan=0.0))
+    n = is_scored.sum(axis=0).astype(np.int64)
+    return SkillEstimate(delta, standard_error, n, events, np.nan_to_num(n_eff, nan=0.0))
 
 
 def shrink(delta: ArrayLike, se: ArrayLike) -> tuple[FloatArray, float]:
-    """Pull noisy differences towards 0: ``skill = δ τ² / (τ² + s²)`` with ``τ² = max(0, var_m(δ) - mean s²)``.
+    """Pull noisy differences towards 0: ``skill = δ τ² / (τ² + s²)``, ``τ² = max(0, var_m(δ) - K/(K-1) mean s²)``.
 
     τ is how much models truly differ, as far as their spread exceeds what noise alone would show. Where it does not,
-    every skill is 0 and all models are trusted alike.
+    every skill is 0 and all models are trusted alike. Differences to a panel of K models sum to 0: each is less noisy
+    than the model itself, by 1 - 1/K, while their variance over the models is not, hence the factor.
 
     Args:
-        delta: Shape ``(n_models,)``; NaN where a model has no data.
+        delta: Differences to the panel's mean, shape ``(n_models,)``; NaN where a model has no data.
         se: Standard errors ≥ 0, shape ``(n_models,)``; NaN where unknown.
 
     Returns:
@@ -194,9 +198,9 @@ def shrink(delta: ArrayLike, se: ArrayLike) -> tuple[FloatArray, float]:
 
     Source: Efron and Morris 1975, Journal of the American Statistical Association 70; τ² by the method of moments.
 
-    >>> skill, tau = shrink([-0.03, 0.03, float("nan")], [0.03, 0.03, 0.01])
-    >>> skill.round(12).tolist(), round(tau, 12)
-    ([-0.015, 0.015, 0.0], 0.03)
+    >>> skill, tau = shrink([-0.06, 0.06, float("nan")], [0.03, 0.03, 0.01])
+    >>> skill.round(6).tolist(), round(tau**2, 6)
+    ([-0.051429, 0.051429, 0.0], 0.0054)
     """
     d, s = np.asarray(delta, dtype=np.float64), np.asarray(se, dtype=np.float64)
     if d.ndim != 1 or d.shape != s.shape:
@@ -205,10 +209,12 @@ def shrink(delta: ArrayLike, se: ArrayLike) -> tuple[FloatArray, float]:
     refuse_where(np.isinf(s) | (s < 0), s, "se", "is no standard error; allowed: finite and >= 0, or NaN")
     is_known = ~(np.isnan(d) | np.isnan(s))
     skill = np.zeros_like(d)
-    if is_known.sum() < 2:
+    n_known = int(is_known.sum())
+    if n_known < 2:
         return skill, 0.0
     variance = np.square(s[is_known])
-    tau_squared = max(0.0, float(np.var(d[is_known], ddof=1) - variance.mean()))
+    noise = variance.mean() * n_known / (n_known - 1)
+    tau_squared = max(0.0, float(np.var(d[is_known], ddof=1) - noise))
     if tau_squared > 0:
         skill[is_known] = d[is_known] * tau_squared / (tau_squared + variance)
     return skill, float(np.sqrt(tau_squared))
@@ -285,9 +291,8 @@ def renormalise(weight: ArrayLike, is_present: ArrayLike) -> FloatArray:
     return renormalised
 
 
-def _between_clusters(residual: FloatArray, is_counted: BoolArray, label: NDArray[Any]) -> FloatArray:
+def _between_clusters(residual: FloatArray, n_clusters: IntArray, label: NDArray[Any]) -> FloatArray:
     """``G/(G-1) Σ_c (Σ_{i in c} residual)²`` per column; NaN where fewer than two clusters count."""
-    n_clusters = (_cluster_sums(is_counted.astype(np.float64), label) > 0).sum(axis=0)
     correction = n_clusters / np.where(n_clusters >= 2, n_clusters - 1.0, np.nan)
     variance: FloatArray = correction * np.square(_cluster_sums(residual, label)).sum(axis=0)
     return variance

@@ -1,15 +1,12 @@
-"""How right a probability was: Brier score, log loss, correctness, calibration error; and their exact form.
+"""How right a probability was: Brier score, log loss, correctness; and their exact form.
 
-Belongs here: scores of single forecasts and calibration tables of many. Does not: windows over time (windows.py),
-comparisons between models (ranking.py).
+Belongs here: scores of single forecasts. Does not: calibration tables of many (reliability.py), the parts of a mean
+score (decomposition.py), windows over time (windows.py), comparisons between models (ranking.py).
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ensemble_pipeline.errors import InputError
 from ensemble_pipeline.forecasting.arrays import (
     BoolArray,
     FloatArray,
@@ -27,17 +24,6 @@ No loss exceeds -ln(0.001) = 6.9 nats, so that one answer of "0" cannot outweigh
 
 E9 = 1_000_000_000
 _LARGEST_FIXED = 9.0e6  # times 1e9 this stays below 2**53, where floats still tell integers apart
-
-
-@dataclass(frozen=True, slots=True)
-class ReliabilityBins:
-    """A reliability diagram as data; every array has shape ``(bins,)``, means of empty bins are NaN."""
-
-    lower: FloatArray
-    upper: FloatArray
-    n: IntArray
-    mean_p: FloatArray
-    mean_outcome: FloatArray
 
 
 def brier_score(p_yes: ArrayLike, outcome: ArrayLike) -> FloatArray:
@@ -135,71 +121,3 @@ def to_fixed_e9(x: ArrayLike) -> IntArray:
     values = finite(x, "x")
     refuse_where(np.abs(values) > _LARGEST_FIXED, values, "x", f"is too large; allowed: up to {_LARGEST_FIXED:.0f}")
     return np.asarray(np.rint(values * E9)).astype(np.int64)
-
-
-def reliability_bins(p: ArrayLike, y: ArrayLike, bins: int = 10) -> ReliabilityBins:
-    """Forecasts sorted into equal bins [k/bins, (k+1)/bins), the last one closed, with what came of them.
-
-    Args:
-        p: Probabilities of YES, shape ``(n,)``, in [0, 1]; NaN is refused.
-        y: Outcomes 0 or 1, shape ``(n,)``.
-        bins: Number of bins, ≥ 1.
-
-    Returns:
-        Edges, counts and means per bin. A bin's mean outcome has standard error ``sqrt(p(1-p)/n)``: below some
-        30 forecasts in a bin its bar says little.
-
-    Raises:
-        InputError: an element is out of range, the shapes differ, or `bins` < 1.
-
-    Source: Murphy and Winkler 1977, Journal of the Royal Statistical Society C 26(1).
-
-    >>> table = reliability_bins([0.1, 0.3, 0.9], [0, 1, 1], bins=2)
-    >>> table.n.tolist(), table.mean_p.round(12).tolist(), table.mean_outcome.tolist()
-    ([2, 1], [0.2, 0.9], [0.5, 1.0])
-    """
-    probability = np.atleast_1d(probabilities(p, "p"))
-    outcome = outcomes(np.atleast_1d(np.asarray(y)), probability.shape, "y")
-    if bins < 1:
-        raise InputError(f"bins = {bins} is out of range; allowed: 1 or more")
-    edges = np.arange(bins + 1) / bins
-    bin_of = np.minimum(np.searchsorted(edges, probability, side="right") - 1, bins - 1)
-    n = np.bincount(bin_of, minlength=bins).astype(np.int64)
-    count = np.where(n > 0, n, np.nan)
-    return ReliabilityBins(
-        lower=edges[:-1],
-        upper=edges[1:],
-        n=n,
-        mean_p=np.bincount(bin_of, weights=probability, minlength=bins) / count,
-        mean_outcome=np.bincount(bin_of, weights=outcome, minlength=bins) / count,
-    )
-
-
-def expected_calibration_error(p: ArrayLike, y: ArrayLike, bins: int = 10) -> float:
-    """Mean gap between forecast and outcome over the bins: ``Σ_b (n_b / n) |mean p_b - mean y_b|``.
-
-    Never read it alone: it is biased upwards. A perfect forecaster shows .178 at n = 30, .099 at 100, .045 at 500
-    and .014 at 5,000 (10 bins, measured on simulated outcomes); smallest useful n is about 500.
-
-    Args:
-        p: Probabilities of YES, shape ``(n,)``, in [0, 1]; NaN is refused.
-        y: Outcomes 0 or 1, shape ``(n,)``.
-        bins: Number of equal bins, ≥ 1.
-
-    Returns:
-        A number in [0, 1]; NaN where n = 0.
-
-    Raises:
-        InputError: an element is out of range, the shapes differ, or `bins` < 1.
-
-    Source: Naeini, Cooper and Hauskrecht 2015, AAAI.
-
-    >>> round(expected_calibration_error([0.1, 0.3, 0.9], [0, 1, 1], bins=2), 12)
-    0.233333333333
-    """
-    table = reliability_bins(p, y, bins)
-    is_filled = table.n > 0
-    if not is_filled.any():
-        return float("nan")
-    gap = np.abs(table.mean_p[is_filled] - table.mean_outcome[is_filled])
-    return float(np.average(gap, weights=table.n[is_filled]))

@@ -1,10 +1,15 @@
-"""The skill cube: additive sums of scored forecasts per hour, model and category, in exact integers.
+"""The skill cube: additive sums of scored forecasts per hour, model and segment, in exact integers.
 
-Belongs here: turning scored rows into cells. Does not: windows over the cells (windows.py), storing them (store).
-A cell's hour is the first full hour whose as-of point may see its rows, so nothing is ever counted before it was known.
+Belongs here: scoring rows in fixed point and adding them up into cells. Does not: windows over the cells (windows.py),
+bins as segments and what their sums tell (reliability.py, histograms.py), storing cells (store).
+
+A segment is one value of one dimension: a category, a volatility regime, an expiry bucket, a bin. Each dimension has
+a cube of its own. A cell's hour is the first full hour whose as-of point may see its rows, so nothing is ever counted
+before it was known. A row that takes an earlier one back lies in the hour of what it takes back and says from which
+hour on it is seen: windows that no longer hold the one do not hold the other either.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +18,7 @@ from ensemble_pipeline.errors import InputError
 from ensemble_pipeline.forecasting.arrays import (
     FloatArray,
     IntArray,
+    Shape,
     integers,
     outcomes,
     probabilities,
@@ -22,72 +28,91 @@ from ensemble_pipeline.forecasting.arrays import (
 from ensemble_pipeline.forecasting.scoring import brier_score, is_correct, log_loss, to_fixed_e9
 
 SECONDS_PER_HOUR = 3600
-_LAST_SECOND = 253_402_300_799  # 9999-12-31; with the index limit an (hour, model, category) key fits 57 bits
+LAST_HOUR = 70_389_528
+"""The end of the year 9999."""
+
+SUM_FIELDS: tuple[str, ...] = (
+    "n",
+    "brier_e9",
+    "brier_sq_e9",
+    "log_loss_e9",
+    "correct",
+    "p_e9",
+    "outcome",
+    "p_outcome_e9",
+    "p_sq_e9",
+    "market_n",
+    "brier_minus_market_e9",
+    "brier_minus_market_sq_e9",
+    "cost_micro_usd",
+    "latency_ms",
+)
+"""The additive columns, in the order in which arrays and tables hold them; ``_e9`` sums are in billionths.
+
+`market_n` counts the rows that had a market price; only they enter the two sums against the market.
+"""
+
+_LAST_SECOND = LAST_HOUR * SECONDS_PER_HOUR
 _LAST_INDEX = 2**15 - 1
 _LARGEST_AMOUNT = 10**12  # a million dollars, or 31 years, in one call: nine million such rows still fit a sum
+_SMALL_SPAN = 2**16
 
 
 @dataclass(frozen=True, slots=True)
 class CubeCells:
-    """Cells as arrays of shape ``(n_cells,)``, all int64; one cell per index, keys first, then additive sums.
+    """Cells by their keys, each of shape ``(n_cells,)``, and their sums, ``(n_fields, n_cells)``; all int64.
 
-    ``_e9`` sums are in billionths. `market_n` counts the rows that had a market price; only they enter the two
-    sums against the market. Adding and subtracting cells of one key adds and takes away their forecasts, exactly.
+    `seen_from` is the first as-of hour that may count the cell; it equals `hour` but for rows taken back. Adding and
+    subtracting cells of one key adds and takes away their forecasts, exactly. Field 0 of `sums` counts rows.
     """
 
     hour: IntArray
+    seen_from: IntArray
     model: IntArray
-    category: IntArray
-    n: IntArray
-    brier_e9: IntArray
-    brier_sq_e9: IntArray
-    log_loss_e9: IntArray
-    correct: IntArray
-    p_e9: IntArray
-    outcome: IntArray
-    p_outcome_e9: IntArray
-    p_sq_e9: IntArray
-    market_n: IntArray
-    brier_minus_market_e9: IntArray
-    brier_minus_market_sq_e9: IntArray
-    cost_micro_usd: IntArray
-    latency_ms: IntArray
+    segment: IntArray
+    sums: IntArray
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            column: IntArray = getattr(self, field.name)
-            if column.dtype != np.int64 or column.shape != self.hour.shape or column.ndim != 1:
-                raise InputError(f"{field.name} is {column.dtype}{column.shape}; it must be int64{self.hour.shape}")
+        shape = self.hour.shape
+        for name in ("hour", "seen_from", "model", "segment", "sums"):
+            column: IntArray = getattr(self, name)
+            if column.dtype != np.int64 or column.shape[-1:] != shape or column.ndim != 1 + (name == "sums"):
+                raise InputError(f"{name} is {column.dtype}{column.shape}; it must be int64 over {shape} cells")
 
     def __len__(self) -> int:
         return len(self.hour)
 
 
-KEY_FIELDS: tuple[str, ...] = ("hour", "model", "category")
-SUM_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(CubeCells) if field.name not in KEY_FIELDS)
-"""The additive columns, in the order in which tables and 2-D arrays hold them."""
+def hour_seen(known_at_s: ArrayLike, name: str = "known_at_s") -> IntArray:
+    """The first full hour at which something is known: ``ceil(known_at_s / 3600)``.
+
+    Args:
+        known_at_s: Whole seconds since the Unix epoch (round fractions up), shape ``(n,)``.
+        name: What an error calls them.
+
+    Returns:
+        Hours since the Unix epoch, int64, shape ``(n,)``.
+
+    Raises:
+        InputError: an element is negative, beyond the year 9999 or no integer.
+
+    >>> hour_seen([3600, 3601]).tolist()
+    [1, 2]
+    """
+    return -(-integers(known_at_s, name, 0, _LAST_SECOND) // SECONDS_PER_HOUR)
 
 
-def build_cells(  # noqa: PLR0913, PLR0917 - one argument a column of the ledger
-    known_at_s: ArrayLike,
-    model: ArrayLike,
-    category: ArrayLike,
+def score_columns(
     p_yes: ArrayLike,
     outcome: ArrayLike,
     market_p: ArrayLike,
     cost_micro_usd: ArrayLike,
     latency_ms: ArrayLike,
     sign: ArrayLike,
-) -> CubeCells:
-    """Sum scored forecasts into cells: ``cell[f] = Σ sign · f(row)`` over its rows, in int64 and so in any order.
-
-    A correction is the corrected row once more with sign -1 beside the right row with sign +1; within one hour it
-    leaves no trace. Sums are exact while each stays below 2⁶³: over a billion rows a cell for every score.
+) -> IntArray:
+    """The additive columns of single rows, ``sign · f(row)`` for each of `SUM_FIELDS`.
 
     Args:
-        known_at_s: When the row became known, whole seconds since the Unix epoch (round fractions up), shape ``(n,)``.
-        model: Index of the model, 0 to 32767, shape ``(n,)``.
-        category: Index of the category, 0 to 32767, shape ``(n,)``.
         p_yes: Probability of YES, shape ``(n,)``, in [0, 1]; NaN is refused.
         outcome: 0 or 1, shape ``(n,)``.
         market_p: Market's probability of YES when the forecast was made, shape ``(n,)``; NaN where there was none.
@@ -96,45 +121,23 @@ def build_cells(  # noqa: PLR0913, PLR0917 - one argument a column of the ledger
         sign: +1 adds the row, -1 takes it back, shape ``(n,)``.
 
     Returns:
-        Cells sorted by (hour, model, category) with ``hour = ceil(known_at_s / 3600)``, those of nothing but zeros
-        left out.
+        int64, shape ``(len(SUM_FIELDS), n)``.
 
     Raises:
         InputError: an element is out of range or a length differs.
 
-    >>> cells = build_cells([3600, 3601, 7200], [0, 0, 0], [2, 2, 2], [0.7, 0.7, 0.4], [1, 0, 0],
-    ...                     [0.5, float("nan"), 0.5], [10, 10, 10], [900, 800, 700], [1, 1, 1])
-    >>> cells.hour.tolist(), cells.n.tolist(), cells.brier_e9.tolist(), cells.market_n.tolist()
-    ([1, 2], [1, 2], [90000000, 650000000], [1, 1])
+    >>> columns = score_columns([0.7, 0.4], [1, 0], [0.5, float("nan")], [10, 10], [900, 800], [1, -1])
+    >>> columns[[0, 1, 9, 10]].tolist()
+    [[1, -1], [90000000, -160000000], [1, 0], [-160000000, 0]]
     """
-    second = integers(known_at_s, "known_at_s", 0, _LAST_SECOND)
-    keys = (
-        -(-second // SECONDS_PER_HOUR),
-        integers(model, "model", 0, _LAST_INDEX),
-        integers(category, "category", 0, _LAST_INDEX),
-    )
-    signs = integers(sign, "sign", -1, 1)
-    refuse_where(signs == 0, signs, "sign", "is no sign; allowed: 1 and -1")
-    amounts = (
-        integers(cost_micro_usd, "cost_micro_usd", 0, _LARGEST_AMOUNT),
-        integers(latency_ms, "latency_ms", 0, _LARGEST_AMOUNT),
-    )
-    for name, column in zip(("model", "category", "sign", *SUM_FIELDS[-2:]), (*keys[1:], signs, *amounts), strict=True):
-        if column.shape != second.shape:
-            raise InputError(f"{name} has {column.size} elements, known_at_s has {second.size}")
-    scores = _row_scores(p_yes, outcome, market_p, second.shape)
-    return _sum_by_key(keys, [signs * column for column in (np.ones_like(second), *scores, *amounts)])
-
-
-def _row_scores(p_yes: ArrayLike, outcome: ArrayLike, market_p: ArrayLike, shape: tuple[int, ...]) -> list[IntArray]:
-    """The columns of `SUM_FIELDS` between `n` and `cost_micro_usd`, for single rows."""
     p = probabilities(p_yes, "p_yes")
-    require_shape(p, shape, "p_yes")
-    y = outcomes(outcome, shape)
+    y = outcomes(outcome, p.shape)
+    signs = _integers_of(p.shape, sign, "sign", -1, 1)
+    refuse_where(signs == 0, signs, "sign", "is no sign; allowed: 1 and -1")
     brier = brier_score(p, y)
     brier_e9 = to_fixed_e9(brier)
-    has_market, market_e9, market_sq_e9 = _against_market(brier, brier_e9, y, market_p)
-    return [
+    columns = [
+        np.ones_like(signs),
         brier_e9,
         to_fixed_e9(np.square(brier)),
         to_fixed_e9(log_loss(p, y)),
@@ -143,10 +146,100 @@ def _row_scores(p_yes: ArrayLike, outcome: ArrayLike, market_p: ArrayLike, shape
         y.astype(np.int64),
         to_fixed_e9(p * y),
         to_fixed_e9(np.square(p)),
-        has_market,
-        market_e9,
-        market_sq_e9,
+        *_against_market(brier, brier_e9, y, market_p),
+        _integers_of(p.shape, cost_micro_usd, "cost_micro_usd", 0, _LARGEST_AMOUNT),
+        _integers_of(p.shape, latency_ms, "latency_ms", 0, _LARGEST_AMOUNT),
     ]
+    signed: IntArray = np.stack(columns)
+    signed *= signs
+    return signed
+
+
+def sum_cells(
+    hour: ArrayLike, seen_from: ArrayLike, model: ArrayLike, segment: ArrayLike, columns: IntArray
+) -> CubeCells:
+    """Add up rows of equal key: ``cell[f] = Σ columns[f]``, in int64 and so in any order.
+
+    Sums are exact while each stays below 2⁶³: over a billion rows a cell for every score.
+
+    Args:
+        hour: Hour the row belongs to, see `hour_seen`, shape ``(n,)``.
+        seen_from: First hour that may see the row, never before `hour`, shape ``(n,)``.
+        model: Index of the model, 0 to 32767, shape ``(n,)``.
+        segment: Index of the segment, 0 to 32767, shape ``(n,)``.
+        columns: int64, shape ``(n_fields, n)``; see `score_columns`.
+
+    Returns:
+        Cells sorted by (hour, seen_from, model, segment), those of nothing but zeros left out.
+
+    Raises:
+        InputError: an hour or index is out of range, a length differs, or a row is seen before its hour.
+
+    >>> hours = hour_seen([3600, 3601, 7200])
+    >>> cells = sum_cells(hours, hours, [0, 0, 0], [2, 2, 2], np.array([[1, 1, 1], [90, 490, 160]]))
+    >>> cells.hour.tolist(), cells.sums.tolist()
+    ([1, 2], [[1, 2], [90, 650]])
+    """
+    hours = integers(hour, "hour", 0, LAST_HOUR)
+    seen = _integers_of(hours.shape, seen_from, "seen_from", 0, LAST_HOUR)
+    refuse_where(seen < hours, seen, "seen_from", "lies before the hour the row belongs to")
+    models = _integers_of(hours.shape, model, "model", 0, _LAST_INDEX)
+    segments = _integers_of(hours.shape, segment, "segment", 0, _LAST_INDEX)
+    depth, width = (int(part.max(initial=0)) + 1 for part in (models, segments))
+    if columns.dtype != np.int64 or columns.ndim != 2 or columns.shape[1:] != hours.shape:
+        raise InputError(f"columns is {columns.dtype}{columns.shape}; it must be int64 over {hours.shape} rows")
+
+    hour_of_moment, seen_of_moment, key = _moments(hours, seen)
+    for part, size in ((models, depth), (segments, width)):
+        key *= size
+        key += part
+    keys, sums = _added_up(key, columns)
+    rest, segment_of = _split(keys, width)
+    moment_of, model_of = _split(rest, depth)
+    return CubeCells(hour_of_moment[moment_of], seen_of_moment[moment_of], model_of, segment_of, sums)
+
+
+def _moments(hour: IntArray, seen_from: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """The pairs of hour and first hour seen, ascending, as two arrays, and the place of each row's pair among them.
+
+    They are numbered by themselves: with model and segment beside them a key might need more than 63 bits.
+    """
+    first, delays = int(hour.min(initial=LAST_HOUR)), 1
+    moment = hour - first
+    if not np.array_equal(hour, seen_from):
+        delay = seen_from - hour
+        delays = int(delay.max(initial=0)) + 1
+        moment = moment * delays + delay
+    numbers, moment_of_row = _numbered(moment)
+    since_first, delay_of = _split(numbers, delays)
+    return since_first + first, since_first + first + delay_of, moment_of_row
+
+
+def _added_up(key: IntArray, columns: IntArray) -> tuple[IntArray, IntArray]:
+    """The keys of rows that do not add up to zeros only, ascending, and their sums."""
+    keys, cell_of_row = _numbered(key)
+    sums = np.zeros((len(columns), len(keys)), dtype=np.int64)
+    for total, column in zip(sums, columns, strict=True):
+        np.add.at(total, cell_of_row, column)
+    kept = np.flatnonzero(sums.any(axis=0))
+    return keys[kept], np.take(sums, kept, axis=1)
+
+
+def _numbered(key: IntArray) -> tuple[IntArray, IntArray]:
+    """Keys ≥ 0 in ascending order, and the place of each row's key among them.
+
+    Where keys lie close together, those that no row has are numbered too: that saves sorting them.
+    """
+    span = int(key.max(initial=-1)) + 1
+    if span <= 2 * len(key) + _SMALL_SPAN:
+        return np.arange(span), key
+    return np.unique(key, return_inverse=True)
+
+
+def _split(key: IntArray, base: int) -> tuple[IntArray, IntArray]:
+    """What `np.divmod` returns, several times faster."""
+    high = key // base
+    return high, key - high * base
 
 
 def _against_market(
@@ -164,18 +257,8 @@ def _against_market(
     )
 
 
-def _sum_by_key(keys: tuple[IntArray, IntArray, IntArray], columns: list[IntArray]) -> CubeCells:
-    """Add up rows of equal key; keys come out sorted, keys whose every sum is zero do not come out."""
-    hour, model, category = keys
-    first_hour = hour.min(initial=_LAST_SECOND)
-    width = int(category.max(initial=0)) + 1
-    depth = int(model.max(initial=0)) + 1
-    unique, cell_of_row = np.unique(((hour - first_hour) * depth + model) * width + category, return_inverse=True)
-    sums = np.zeros((len(columns), len(unique)), dtype=np.int64)
-    for total, column in zip(sums, columns, strict=True):
-        np.add.at(total, cell_of_row, column)
-    is_kept = sums.any(axis=0)
-    unique, sums = unique[is_kept], sums[:, is_kept]
-    rest, category_of = np.divmod(unique, width)
-    hour_of, model_of = np.divmod(rest, depth)
-    return CubeCells(hour_of + first_hour, model_of, category_of, *sums)
+def _integers_of(shape: Shape, values: ArrayLike, name: str, low: int, high: int) -> IntArray:
+    found = integers(values, name, low, high)
+    if found.shape != shape:
+        raise InputError(f"{name} has shape {found.shape}; it must match {shape}")
+    return found

@@ -138,10 +138,10 @@ def test_estimate_skill_when_malformed_refuses(
 
 
 def test_shrink_by_hand() -> None:
-    # var(-.04, 0, .04) = .0016; mean s² = (.0001 + .0004 + .0004) / 3 = .0003; tau² = .0013
+    # var(-.04, 0, .04) = .0016; mean s² = (.0001 + .0004 + .0004) / 3 = .0003, times 3/2; tau² = .00115
     skill, tau = ranking.shrink([-0.04, 0.0, 0.04], [0.01, 0.02, 0.02])
-    assert tau == pytest.approx(np.sqrt(0.0013))
-    np.testing.assert_allclose(skill, [-0.04 * 13 / 14, 0, 0.04 * 13 / 17])
+    assert tau == pytest.approx(np.sqrt(0.00115))
+    np.testing.assert_allclose(skill, [-0.04 * 115 / 125, 0, 0.04 * 115 / 155])
 
 
 def test_shrink_when_noise_explains_the_spread_trusts_all_alike() -> None:
@@ -161,6 +161,16 @@ def test_shrink_recovers_the_spread_of_a_known_world() -> None:
     skill, tau = ranking.shrink(truth + rng.normal(scale=0.04, size=4000), np.full(4000, 0.04))
     assert tau == pytest.approx(0.03, rel=0.1)
     assert np.mean(np.square(skill - truth)) == pytest.approx(0.03**2 * 0.04**2 / 0.05**2, rel=0.1)
+
+
+def test_shrink_estimates_the_spread_of_a_small_panel_without_bias() -> None:
+    rng = np.random.default_rng(4)
+    found = []
+    for _ in range(3000):
+        raw = rng.normal(scale=0.2, size=3) + rng.normal(scale=0.03, size=3)
+        # of three models each difference to the mean has two thirds of the noise's variance
+        found.append(ranking.shrink(raw - raw.mean(), np.full(3, 0.03 * np.sqrt(2 / 3)))[1] ** 2)
+    assert np.mean(found) == pytest.approx(0.2**2, rel=0.05)
 
 
 @pytest.mark.parametrize(("delta", "se"), [([0.1], [-0.1]), ([float("inf")], [0.1]), ([0.1, 0.2], [0.1])])

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scoringrules  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
@@ -38,9 +39,18 @@ def test_brier_score_agrees_with_sklearn() -> None:
     assert scoring.brier_score(P, Y).mean() == pytest.approx(metrics.brier_score_loss(Y, P), rel=1e-14)
 
 
+def test_brier_score_of_each_forecast_agrees_with_scoringrules() -> None:
+    np.testing.assert_allclose(scoring.brier_score(P, Y), scoringrules.brier_score(Y, P), rtol=1e-14)
+
+
 def test_log_loss_agrees_with_sklearn_inside_the_clip() -> None:
     inside = np.clip(P, scoring.LOG_LOSS_CLIP, 1 - scoring.LOG_LOSS_CLIP)
     assert scoring.log_loss(P, Y).mean() == pytest.approx(metrics.log_loss(Y, inside), rel=1e-12)
+
+
+def test_log_loss_of_each_forecast_agrees_with_the_log_score_of_one_trial_in_scoringrules() -> None:
+    inside = np.clip(P, scoring.LOG_LOSS_CLIP, 1 - scoring.LOG_LOSS_CLIP)
+    np.testing.assert_allclose(scoring.log_loss(P, Y), scoringrules.logs_binomial(Y, 1, inside), rtol=1e-12)
 
 
 def test_log_loss_at_certainty_is_finite() -> None:
@@ -72,40 +82,3 @@ def test_fixed_point_sums_do_not_depend_on_order(values: list[float], seed: int)
 def test_fixed_point_when_it_cannot_be_exact_refuses(x: float) -> None:
     with pytest.raises(InputError, match=r"x\[1\]"):
         scoring.to_fixed_e9([0.0, x])
-
-
-def test_reliability_bins_put_an_edge_into_the_upper_bin_and_one_into_the_last() -> None:
-    table = scoring.reliability_bins([0.29, 0.3, 0.7, 1.0], [0, 1, 0, 1], bins=100)
-    assert np.flatnonzero(table.n).tolist() == [29, 30, 70, 99]
-    assert table.lower[29] == 0.29
-    assert np.isnan(table.mean_p[0])
-
-
-def test_reliability_bins_keep_every_forecast() -> None:
-    table = scoring.reliability_bins(P, Y, bins=7)
-    assert table.n.sum() == len(P)
-    assert np.nansum(table.n * table.mean_p) == pytest.approx(P.sum())
-    assert np.nansum(table.n * table.mean_outcome) == pytest.approx(Y.sum())
-
-
-def test_reliability_bins_without_a_bin_refuses() -> None:
-    with pytest.raises(InputError, match="bins = 0"):
-        scoring.reliability_bins(P, Y, bins=0)
-
-
-def test_calibration_error_of_an_honest_coin_is_zero_and_of_a_liar_one() -> None:
-    assert scoring.expected_calibration_error([0.5] * 4, [0, 1, 0, 1]) == 0
-    assert scoring.expected_calibration_error([0.0, 1.0], [1, 0]) == 1
-
-
-def test_calibration_error_without_forecasts_is_unknown() -> None:
-    assert np.isnan(scoring.expected_calibration_error([], []))
-
-
-def test_calibration_error_of_a_perfect_forecaster_is_biased_upwards_as_documented() -> None:
-    rng = np.random.default_rng(3)
-    errors = []
-    for _ in range(300):
-        p = rng.uniform(size=100)
-        errors.append(scoring.expected_calibration_error(p, (rng.uniform(size=100) < p).astype(int)))
-    assert np.mean(errors) == pytest.approx(0.099, abs=0.015)
