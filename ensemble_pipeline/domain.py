@@ -243,9 +243,12 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One model's line in a ranking: shrunk skill (Brier units, negative is better than the panel) and weight.
+    """One model's line in a ranking: shrunk skill (Brier points, negative is better than the panel) and weight.
 
-    `standard_error` is ``None`` where fewer than two events say anything about it.
+    `standard_error` and the 95% interval of the skill before shrinkage are ``None`` where fewer than two events say
+    anything about them. `sequence_low` and `sequence_high` bound the skill at every look at once, over all `events`
+    the model was ever scored on; ``None`` where these are too few to bound anything. `is_tied_with_first`: such a
+    sequence of paired differences does not show the model to be worse than the one ranked first.
     """
 
     model_id: str
@@ -255,6 +258,19 @@ class Ranked:
     sample_size: int
     effective_sample_size: float
     weight: float
+    interval_low: float | None = None
+    interval_high: float | None = None
+    sequence_low: float | None = None
+    sequence_high: float | None = None
+    events: int = 0
+    is_tied_with_first: bool = True
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether the sequence covers zero: the model is not shown to differ from the panel."""
+        if self.sequence_low is None or self.sequence_high is None:
+            return True
+        return self.sequence_low <= 0 <= self.sequence_high
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,13 @@
     │   ├── ArchiveError           an archive file lacks a column or holds an impossible value
     │   ├── PortTakenError         a port the launcher needs is in use
     │   ├── DatabaseError          the database cannot be started, reached or is of another world
+    │   ├── PartitionRangeError    a range of days is empty or in the future
     │   └── InputError             a row or value handed to a public function is out of range
+    │       └── RefusedRowError    one row of many was left out; the rest went on
+    │           ├── ForecastRangeError      a forecast is no probability
+    │           ├── DuplicateScoreError     a forecast is scored already
+    │           ├── UnknownMarketError      a settlement of a market nobody listed
+    │           └── EarlyResolutionError    a resolution before its question opened
     ├── VenueError                 the venue answered something unusable
     │   └── VenueUnavailableError  the venue did not answer, or asked to slow down
     ├── ProviderError              a provider's call failed; `is_retryable` says whether asking again can help
@@ -57,6 +63,30 @@ class DatabaseError(UserError):
 
 class InputError(UserError):
     """A value handed to a public function is out of its documented range."""
+
+
+class PartitionRangeError(UserError):
+    """A range of days is empty or lies in the future. Name days of the instance's history, the earlier one first."""
+
+
+class RefusedRowError(InputError):
+    """One row of many makes no sense and was left out; it is kept with the reason under `rejected_rows`."""
+
+
+class ForecastRangeError(RefusedRowError):
+    """A forecast is no probability: below 0, above 1 or NaN."""
+
+
+class DuplicateScoreError(RefusedRowError):
+    """A forecast has its score under this resolution already."""
+
+
+class UnknownMarketError(RefusedRowError):
+    """A venue settled a market that was never listed."""
+
+
+class EarlyResolutionError(RefusedRowError):
+    """A market resolved before its question opened."""
 
 
 class VenueError(EnsembleError):

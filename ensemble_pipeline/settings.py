@@ -121,7 +121,14 @@ class EnsembleSettings(_Frozen):
     clip: float = Field(0.01, gt=0, lt=0.5, description="Members' probabilities are pooled within [clip, 1 - clip].")
     half_life_resolutions: float = Field(300, ge=1, description="Settled events after which a score counts half.")
     weight_scale: float = Field(0.02, gt=0, description="Brier advantage that multiplies a weight by e.")
+    segment_prior_events: float = Field(
+        100, gt=0, description="Effective events at which a segment's own record counts as much as the overall skill."
+    )
     temperature_ridge: float = Field(10, gt=0, description="Strength of the prior at temperature slope 1.")
+    intercept_ridge: float = Field(10, gt=0, description="Strength of the prior at 0 of a category's intercept.")
+    intercept_from_events: float = Field(
+        200, ge=1, description="Settled events from which a category gets an intercept of its own in the calibration."
+    )
     health_failures: int = Field(3, ge=1, description="Consecutive failures after which a model is not asked.")
     retry_probe_minutes: float = Field(30, gt=0, description="After so long a failed model is tried once more.")
     max_attempts: int = Field(2, ge=1, le=5, description="Attempts per member and decision.")

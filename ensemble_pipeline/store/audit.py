@@ -33,9 +33,8 @@ def implausible_scores(connection: Connection) -> int:
 def ranking_differences(connection: Connection, ranking: Ranking) -> dict[str, tuple[int, int]]:
     """Models whose sample size differs from the longest window's count at the ranking's hour: (ranking, window)."""
     rows = connection.execute(
-        "select model_id, n from performance_windows where as_of = %s and category = '*' and window_hours ="
-        " (select max(window_hours) from performance_windows where as_of = %s)",
-        [ranking.as_of, ranking.as_of],
+        "select model_id, n from window_scores where as_of = %s and dimension = 'all' and window_hours = 720",
+        [ranking.as_of],
     )
     counted = {row["model_id"]: int(row["n"]) for row in rows}
     return {
@@ -43,3 +42,63 @@ def ranking_differences(connection: Connection, ranking: Ranking) -> dict[str, t
         for row in ranking.rows
         if row.sample_size != counted.get(row.model_id, 0)
     }
+
+
+# what the ledger says of the window (as_of - hours, as_of]; rows that came late count once they are restated
+_IN_LEDGER = (
+    "select coalesce(sum(s.sign), 0)::bigint from scored_forecasts s where s.known_at <= a.as_of"
+    " and s.window_at <= a.as_of and s.window_at > a.as_of - make_interval(hours => w.hours)"
+    " and s.score_id <= greatest(a.through_score_id,"
+    " (select through_score_id from learning_marks where derived = 'windows'))"
+)
+
+
+def window_differences(connection: Connection) -> list[Row]:
+    """Models whose newest windows count other than the ledger does."""
+    return connection.execute(
+        "with a as (select as_of, through_score_id from learnt_days order by day desc limit 1) select * from ("
+        " select a.as_of, w.hours as window_hours, m.model_id, coalesce((select v.n from window_scores v"
+        " where v.as_of = a.as_of and v.window_hours = w.hours and v.dimension = 'all' and v.model_id = m.model_id), 0)"
+        f" as in_windows, ({_IN_LEDGER} and s.model_id = m.model_id) as in_ledger"
+        " from a, unnest(array[1, 6, 24, 168, 720]) w(hours), (select distinct model_id from scored_forecasts) m"
+        ") counted where in_windows <> in_ledger or in_windows < 0 order by 1, 2, 3"
+    ).fetchall()
+
+
+def segment_differences(connection: Connection) -> list[Row]:
+    """Newest windows whose segments of a dimension hold together another number than the window over all."""
+    return connection.execute(
+        "with a as (select max(as_of) as as_of from learnt_days), counted as (select v.window_hours, v.model_id,"
+        " v.dimension, sum(v.n)::bigint as n from window_scores v join a using (as_of) group by 1, 2, 3)"
+        " select t.window_hours, t.model_id, d.dimension, coalesce(c.n, 0) as in_segments, t.n as over_all"
+        " from counted t cross join unnest(array['category', 'regime', 'expiry']) d(dimension) left join counted c"
+        " on (c.window_hours, c.model_id, c.dimension) = (t.window_hours, t.model_id, d.dimension)"
+        " where t.dimension = 'all' and t.n <> coalesce(c.n, 0) order by 1, 2, 3"
+    ).fetchall()
+
+
+def cube_differences(connection: Connection) -> list[Row]:
+    """Dimensions whose cube holds another number of forecasts than the ledger up to the cube's mark."""
+    return connection.execute(
+        "with l as (select coalesce(sum(s.sign), 0)::bigint as n from scored_forecasts s where s.score_id <="
+        " (select through_score_id from learning_marks where derived = 'cube')),"
+        " c as (select k.dimension, sum(c.n)::bigint as n from skill_cube c join skill_keys k using (key_id)"
+        " group by 1)"
+        " select d.dimension, coalesce(c.n, 0) as in_cube, l.n as in_ledger from l cross join"
+        " unnest(array['category', 'regime', 'expiry', 'probability', 'latency']) d(dimension)"
+        " left join c using (dimension) where l.n <> coalesce(c.n, 0) order by 1"
+    ).fetchall()
+
+
+def anachronisms(connection: Connection, hours: int) -> list[Row]:
+    """Windows that hold another number of forecasts than were known then, at `hours` hours spread over the history."""
+    return connection.execute(
+        "with d as (select as_of, through_score_id, row_number() over (order by day) as i, count(*) over () as n"
+        " from learnt_days), a as (select as_of, through_score_id from d"
+        " where i = n or i %% greatest(n / %(hours)s, 1) = 0 order by i desc limit %(hours)s)"
+        " select * from (select a.as_of, w.hours as window_hours, coalesce((select sum(v.n) from window_scores v"
+        " where v.as_of = a.as_of and v.window_hours = w.hours and v.dimension = 'all'), 0)::bigint as in_windows,"
+        f" ({_IN_LEDGER}) as known_then from a, unnest(array[1, 6, 24, 168, 720]) w(hours)) counted"
+        " where in_windows <> known_then order by 1, 2",
+        {"hours": hours},
+    ).fetchall()

@@ -133,13 +133,15 @@ def _open_position(connection: Connection, decision_id: int, decision: EnsembleD
 def settle_positions(connection: Connection) -> int:
     """Pay out positions by the newest word on their market, and correct those paid by an older one; returns how many.
 
-    A contract pays $1 on the right side; a voided market gives the stake back, fees are lost.
+    A contract pays $1 on the right side; a voided market gives the stake back, fees are lost. A withdrawn settlement
+    takes its payout back, and the position is open again.
     """
     rows = connection.execute(
-        "select p.position_id, p.payout_micro_usd, r.resolution_id, r.known_at, case when r.outcome is null then"
-        " p.cost_micro_usd when (p.side = 'yes') = (r.outcome = 1) then p.contracts * 1000000::bigint else 0 end as due"
+        "select p.position_id, p.payout_micro_usd, r.resolution_id, r.known_at,"
+        " case when r.is_withdrawn then null when r.outcome is null then p.cost_micro_usd"
+        " when (p.side = 'yes') = (r.outcome = 1) then p.contracts * 1000000::bigint else 0 end as due"
         " from positions p join resolutions r using (market_id)"
-        f" where {IS_NEWEST}"
+        f" where {IS_NEWEST} and not (r.is_withdrawn and p.payout_micro_usd is null)"
         " and not exists (select from trade_log t where t.position_id = p.position_id"
         " and t.resolution_id = r.resolution_id) order by p.position_id for update of p"
     ).fetchall()
@@ -151,13 +153,15 @@ def settle_positions(connection: Connection) -> int:
                 row["position_id"],
                 "settle" if paid is None else "correct",
                 row["known_at"],
-                row["due"] - (paid or 0),
+                (row["due"] or 0) - (paid or 0),
                 row["resolution_id"],
             ],
         )
         connection.execute(
-            "update positions set closed_at = coalesce(closed_at, %s), payout_micro_usd = %s where position_id = %s",
-            [row["known_at"], row["due"], row["position_id"]],
+            "update positions set payout_micro_usd = %(due)s,"
+            " closed_at = case when %(due)s::bigint is not null then coalesce(closed_at, %(at)s) end"
+            " where position_id = %(id)s",
+            {"due": row["due"], "at": row["known_at"], "id": row["position_id"]},
         )
     return len(rows)
 
@@ -197,10 +201,12 @@ def portfolio(connection: Connection, bankroll_micro_usd: int, now: datetime) ->
 
 
 def settled_pools(connection: Connection, as_of: datetime) -> list[Row]:
-    """Pooled and calibrated probabilities of decisions whose market had settled by `as_of`, with outcome and event."""
+    """Pooled and calibrated probabilities of decisions whose market had settled by `as_of`, with what came of them."""
     return connection.execute(
-        "select d.p_pooled, d.p_calibrated, r.outcome, m.event_id from decisions d join markets m using (market_id)"
+        "select d.p_pooled, d.p_calibrated, r.outcome, d.market_id, m.event_id, e.category from decisions d"
+        " join markets m using (market_id) join market_events e using (event_id)"
         " join resolutions r using (market_id) where d.p_pooled is not null and r.outcome is not null"
+        " and d.decided_at < r.resolved_at"
         " and r.known_at <= %(as_of)s and r.version = (select max(version) from resolutions l"
         " where l.market_id = r.market_id and l.known_at <= %(as_of)s) order by d.decision_id",
         {"as_of": as_of},

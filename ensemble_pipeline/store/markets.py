@@ -65,6 +65,12 @@ def _market_values(market: Market, now: datetime) -> tuple[Any, ...]:
     )
 
 
+def opening_times(connection: Connection, market_ids: Sequence[str]) -> dict[str, datetime]:
+    """When each of the markets that are known opened."""
+    rows = connection.execute("select market_id, opened_at from markets where market_id = any(%s)", [list(market_ids)])
+    return {row["market_id"]: row["opened_at"] for row in rows}
+
+
 def last_looks(connection: Connection, market_ids: Sequence[str]) -> dict[str, LastLook]:
     """The latest snapshot of each market; markets never put before the ensemble are absent."""
     rows = connection.execute(
@@ -176,6 +182,15 @@ def save_rejected(connection: Connection, rows: Sequence[RejectedRow], now: date
         ).rowcount
         for row in rows
     )
+
+
+def rejected_rows(connection: Connection, most: int) -> list[Row]:
+    """The newest refused rows, with their number in all as `total`."""
+    return connection.execute(
+        "select source, row_key, why, first_seen_at, count(*) over () as total from rejected_rows"
+        " order by first_seen_at desc, source, row_key limit %s",
+        [most],
+    ).fetchall()
 
 
 def _quote(row: Row) -> Quote:

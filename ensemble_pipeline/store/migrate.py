@@ -44,6 +44,19 @@ def pending_revisions(database: Database) -> tuple[str, ...]:
     return tuple(revision for revision in known if current is None or revision > current)
 
 
+def require_migrated(database: Database) -> None:
+    """Refuse a database that lacks tables this code reads.
+
+    Raises:
+        DatabaseError: migrations are pending, or it was written by newer code.
+    """
+    if pending := pending_revisions(database):
+        raise DatabaseError(
+            f"migrations {', '.join(pending)} of this database are pending: "
+            "`ensemble up` or `ensemble demo` applies them"
+        )
+
+
 def migrate(database: Database) -> tuple[str, ...]:
     """Apply what is pending, all or nothing, and return it. A second process waits for the first and finds nothing.
 

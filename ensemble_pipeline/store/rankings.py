@@ -1,53 +1,77 @@
-"""Rankings and calibration tables. Append-only: a decision keeps pointing at the one it used."""
+"""Rankings with their trends and strengths. Append-only: a decision keeps pointing at the one it used."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
+from typing import Any
 
 from ensemble_pipeline.domain import Ranked, Ranking
 from ensemble_pipeline.store.database import Connection, require_row
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """A temperature as of an instant: calibrated log-odds = slope × pooled log-odds."""
+class ModelTrend:
+    """Where a model's difference to the panel is heading, Brier points a day with a 95% interval, and its CUSUM.
 
-    calibration_id: int
-    as_of: datetime
-    slope: float
+    ``None`` stands for limits that the evidence does not give. Degraded: the CUSUM passed its threshold since
+    `degraded_since`.
+    """
+
+    model_id: str
+    slope_per_day: float | None
+    low: float | None
+    high: float | None
+    direction: str
+    is_degraded: bool
+    cusum: float
+    cusum_threshold: float
+    degraded_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStrength:
+    """How a model does under one condition: its mean difference there, the skill shrunk towards its own, a verdict."""
+
+    model_id: str
+    dimension: str
+    segment: str
+    delta: float | None
+    standard_error: float | None
     n: int
-    effective_n: float
+    events: int
+    effective_sample_size: float
+    skill: float
+    verdict: str
 
 
-def save_ranking(connection: Connection, as_of: datetime, day: date, known: int, rows: Sequence[Ranked]) -> Ranking:
+_RANKED = [field.name for field in fields(Ranked)]
+_TREND = [field.name for field in fields(ModelTrend)]
+_STRENGTH = [field.name for field in fields(ModelStrength)]
+
+
+def save_ranking(
+    connection: Connection,
+    as_of: datetime,
+    day: date,
+    rows: Sequence[Ranked],
+    trends: Sequence[ModelTrend] = (),
+    strengths: Sequence[ModelStrength] = (),
+) -> Ranking:
     """Append a ranking, or return the newest one of the same instant where it says the same."""
     present = latest_ranking(connection, as_of)
     if present is not None and present.as_of == as_of and present.rows == tuple(rows):
-        return present
+        stands = trends_of(connection, present.ranking_id), strengths_of(connection, present.ranking_id)
+        if stands == (sorted(trends, key=_place), sorted(strengths, key=_place)):
+            return present
     found = connection.execute(
         "insert into model_rankings (as_of, partition_day, known_forecasts) values (%s, %s, %s) returning ranking_id",
-        [as_of, day, known],
+        [as_of, day, sum(row.sample_size for row in rows)],
     ).fetchone()
-    found = require_row(found)
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "insert into model_ranking_rows (ranking_id, model_id, rank, skill, standard_error, sample_size,"
-            " effective_sample_size, weight) values (%s, %s, %s, %s, %s, %s, %s, %s)",
-            [
-                (
-                    found["ranking_id"],
-                    row.model_id,
-                    row.rank,
-                    row.skill,
-                    row.standard_error,
-                    row.sample_size,
-                    row.effective_sample_size,
-                    row.weight,
-                )
-                for row in rows
-            ],
-        )
-    return Ranking(found["ranking_id"], as_of, tuple(rows))
+    ranking_id = int(require_row(found)["ranking_id"])
+    _insert(connection, "model_ranking_rows", ranking_id, rows)
+    _insert(connection, "model_trends", ranking_id, trends)
+    _insert(connection, "model_strengths", ranking_id, strengths)
+    return Ranking(ranking_id, as_of, tuple(rows))
 
 
 def latest_ranking(connection: Connection, as_of: datetime) -> Ranking | None:
@@ -59,32 +83,42 @@ def latest_ranking(connection: Connection, as_of: datetime) -> Ranking | None:
     if head is None:
         return None
     rows = connection.execute(
-        "select model_id, rank, skill, standard_error, sample_size, effective_sample_size, weight"
-        " from model_ranking_rows where ranking_id = %s order by rank",
+        f"select {', '.join(_RANKED)} from model_ranking_rows where ranking_id = %s order by rank",
         [head["ranking_id"]],
     )
     return Ranking(head["ranking_id"], head["as_of"], tuple(Ranked(**row) for row in rows))
 
 
-def save_calibration(connection: Connection, as_of: datetime, slope: float, n: int, effective_n: float) -> Calibration:
-    """Append a calibration, or return the newest one of the same instant where it says the same."""
-    present = latest_calibration(connection, as_of)
-    if present is not None and (present.as_of, present.slope, present.n) == (as_of, slope, n):
-        return present
-    row = connection.execute(
-        "insert into calibration_tables (as_of, slope, n, effective_n) values (%s, %s, %s, %s)"
-        " returning calibration_id",
-        [as_of, slope, n, effective_n],
-    ).fetchone()
-    row = require_row(row)
-    return Calibration(row["calibration_id"], as_of, slope, n, effective_n)
+def trends_of(connection: Connection, ranking_id: int) -> list[ModelTrend]:
+    """The trends of a ranking's models, by name."""
+    rows = connection.execute(
+        f'select {", ".join(_TREND)} from model_trends where ranking_id = %s order by model_id collate "C"',
+        [ranking_id],
+    )
+    return [ModelTrend(**row) for row in rows]
 
 
-def latest_calibration(connection: Connection, as_of: datetime) -> Calibration | None:
-    """The newest calibration as of `as_of` or before."""
-    row = connection.execute(
-        "select calibration_id, as_of, slope, n, effective_n from calibration_tables where as_of <= %s"
-        " order by as_of desc, calibration_id desc limit 1",
-        [as_of],
-    ).fetchone()
-    return None if row is None else Calibration(**row)
+def strengths_of(connection: Connection, ranking_id: int) -> list[ModelStrength]:
+    """What a ranking's models are good and bad at, by model, dimension and segment."""
+    rows = connection.execute(
+        f"select {', '.join(_STRENGTH)} from model_strengths where ranking_id = %s"
+        ' order by model_id collate "C", dimension collate "C", segment collate "C"',
+        [ranking_id],
+    )
+    return [ModelStrength(**row) for row in rows]
+
+
+def _place(row: ModelTrend | ModelStrength) -> tuple[str, ...]:
+    return (row.model_id, row.dimension, row.segment) if isinstance(row, ModelStrength) else (row.model_id,)
+
+
+def _insert(connection: Connection, table: str, ranking_id: int, rows: Sequence[Any]) -> None:
+    if not rows:
+        return
+    values = [{"ranking_id": ranking_id, **asdict(row)} for row in rows]
+    columns = list(values[0])
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"insert into {table} ({', '.join(columns)}) values ({', '.join(f'%({name})s' for name in columns)})",
+            values,
+        )

@@ -80,8 +80,10 @@ def window_counts(connection: Connection) -> Row:
     """Rows, days and as-of hours of the performance windows, and the hour they reach up to."""
     return require_row(
         connection.execute(
-            "select count(*) as rows, count(distinct day) as days_with_rows, count(distinct as_of) as hours_with_rows,"
-            " (select max(as_of) from learning_marks) as learnt_until from performance_windows"
+            "select (select count(*) from performance_windows) as rows,"
+            " count(distinct (at at time zone 'UTC')::date) as days_with_rows, count(*) as hours_with_rows,"
+            " (select max(as_of) from learnt_days) as learnt_until"
+            " from (select distinct as_of as at from performance_windows) hours"
         ).fetchone()
     )
 

@@ -1,6 +1,7 @@
 """Which world a database holds. One database holds one world, so that play money never mixes with the real record."""
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Literal
 
 from ensemble_pipeline.errors import DatabaseError
@@ -9,15 +10,28 @@ from ensemble_pipeline.store.database import Connection
 LIVE = "live"
 
 
-def claim_world(connection: Connection, world_key: str, kind: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class ClaimedWorld:
+    """The world a database holds, and the days its history covers where the world itself says."""
+
+    world_key: str
+    kind: str
+    first_day: date | None
+    last_day: date | None
+
+
+def claim_world(connection: Connection, world_key: str, kind: str, history: tuple[date, date] | None = None) -> bool:
     """Claim an empty database for a world, or confirm that it is this world's; True where it was empty.
+
+    `history` names the first and the last day of a world that has an end.
 
     Raises:
         DatabaseError: the database holds another world.
     """
     fresh = connection.execute(
-        "insert into world (world_key, kind) values (%s, %s) on conflict do nothing returning world_key",
-        [world_key, kind],
+        "insert into world (world_key, kind, first_day, last_day) values (%s, %s, %s, %s)"
+        " on conflict do nothing returning world_key",
+        [world_key, kind, *(history or (None, None))],
     ).fetchone()
     if fresh is not None:
         return True
@@ -26,7 +40,15 @@ def claim_world(connection: Connection, world_key: str, kind: str) -> bool:
         raise DatabaseError(
             f"this database holds the world {held!r}, not {world_key!r}: name another in ENSEMBLE_DATABASE_URL"
         )
+    if history is not None:
+        connection.execute("update world set first_day = %s, last_day = %s", history)
     return False
+
+
+def claimed_world(connection: Connection) -> ClaimedWorld | None:
+    """The world this database holds, with its days; ``None`` where nobody claimed it."""
+    row = connection.execute("select world_key, kind, first_day, last_day from world").fetchone()
+    return None if row is None else ClaimedWorld(**row)
 
 
 def world_key_of(connection: Connection) -> str | None:

@@ -18,9 +18,10 @@ class ListingPage:
 
 @dataclass(frozen=True, slots=True)
 class SettlementBatch:
-    """Final settlements; `rejected` holds rows that made no sense."""
+    """Final settlements; `unsettled` names markets listed without one, `rejected` holds rows that made no sense."""
 
     settlements: tuple[Settlement, ...]
+    unsettled: tuple[str, ...] = ()
     rejected: tuple[RejectedRow, ...] = ()
 
 
@@ -42,7 +43,7 @@ class Venue(Protocol):
         ...
 
     async def settlements(self, tickers: Sequence[str]) -> SettlementBatch:
-        """Those of `tickers` that settled, finally."""
+        """Which of `tickers` settled, finally, and which are listed and did not."""
         ...
 
     async def aclose(self) -> None:

@@ -9,6 +9,8 @@ from alembic.config import Config
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
+from ensemble_pipeline.clock import SteppedClock
+from ensemble_pipeline.ensemble.performance import PerformanceTracker
 from ensemble_pipeline.errors import DatabaseError
 from ensemble_pipeline.store import migrations
 from ensemble_pipeline.store.database import Database
@@ -19,6 +21,8 @@ from ensemble_pipeline.store.migrate import (
     pending_revisions,
 )
 from ensemble_pipeline_tests.conftest import opened
+from ensemble_pipeline_tests.ensemble.history import HOUR, NOW, put_forecasts, settle, table
+from ensemble_pipeline_tests.ensemble.parts import instance_of, settings_of
 
 
 def tables_of(database: Database) -> set[str]:
@@ -27,14 +31,14 @@ def tables_of(database: Database) -> set[str]:
         return {row["table_name"] for row in rows}
 
 
-def downgrade(url: str) -> None:
+def downgrade(url: str, revision: str = "base") -> None:
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)
     config = Config()
     config.set_main_option("script_location", str(Path(next(iter(migrations.__path__)))))
     with engine.begin() as connection:
         connection.execute(text("set local search_path to ensemble"))
         config.attributes["connection"] = connection
-        command.downgrade(config, "base")
+        command.downgrade(config, revision)
     engine.dispose()
 
 
@@ -96,3 +100,22 @@ def test_migrate_leaves_what_else_lives_in_the_database_alone(empty_url: str) ->
         downgrade(empty_url)
         with database.connection() as connection:
             assert connection.execute("select * from public.runs").fetchall() == []
+
+
+def test_upgrade_places_scores_taken_back_where_what_they_take_back_lies(empty_url: str) -> None:
+    with opened(empty_url) as database:
+        migrate(database)
+        put_forecasts(database, {"a": 0.8})
+        tracker = PerformanceTracker(instance_of(settings_of(), database, SteppedClock(NOW + 50 * HOUR)))
+        for outcome, hours in ((True, 1), (False, 26)):
+            settle(database, "RAIN-1", outcome, resolved_at=NOW + hours * HOUR)
+            tracker.record_prediction_result()
+        before = table(database, "scored_forecasts", "score_id")
+        assert [row["sign"] for row in before] == [1, -1, 1]
+        downgrade(empty_url, "0005")
+        assert migrate(database) == ("0006",)
+        assert [row["window_at"] for row in table(database, "scored_forecasts", "score_id")] == [
+            NOW + HOUR,
+            NOW + HOUR,
+            NOW + 26 * HOUR,
+        ]

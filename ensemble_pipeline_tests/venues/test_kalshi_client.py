@@ -238,8 +238,9 @@ def test_settlements_of_all_chunks_and_pages_are_read_once_they_are_final() -> N
     resolved_at = datetime(2026, 11, 22, 10, tzinfo=UTC)
     assert batch.settlements == tuple(
         Settlement(f"kalshi:{ticker}", outcome, resolved_at)
-        for ticker, outcome in (("KX-Y", True), ("KX-N", False), ("KX-S", None), ("KX-V", None))
+        for ticker, outcome in (("KX-Y", True), ("KX-N", False), ("KX-OTHER", True), ("KX-S", None), ("KX-V", None))
     )
+    assert batch.unsettled == ("kalshi:KX-D", "kalshi:KX-A")
     assert batch.rejected == ()
     assert server.seen[0].query == {"tickers": ",".join(tickers[:100]), "limit": "100"}
     assert server.seen[-1].query == {"tickers": ",".join(tickers[100:]), "limit": "100"}

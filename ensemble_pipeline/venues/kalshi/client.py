@@ -120,21 +120,23 @@ class KalshiVenue:
         return {ticker: quotes[ticker] for ticker in asked if ticker in quotes}
 
     async def settlements(self, tickers: Sequence[str]) -> SettlementBatch:
-        """Those of `tickers` that settled, finally: until then a result can be disputed and amended.
+        """Which of `tickers` settled, finally: until then a result can be disputed and amended.
 
         All or nothing: a page that fails fails the call. Kalshi lists a settled market for about three months.
         Raises as `open_markets` does.
         """
         settlements: list[Settlement] = []
+        unsettled: list[str] = []
         rejected: list[RejectedRow] = []
-        asked = {f"{VENUE}:{ticker}" for ticker in tickers}
         async for raw in self._market_rows(tickers):
             row = read_settlement(raw)
             if isinstance(row, RejectedRow):
                 rejected.append(row)
-            elif row is not None and row.market_id in asked:
+            elif isinstance(row, Settlement):
                 settlements.append(row)
-        return SettlementBatch(tuple(settlements), tuple(rejected))
+            else:
+                unsettled.append(row)
+        return SettlementBatch(tuple(settlements), tuple(unsettled), tuple(rejected))
 
     async def aclose(self) -> None:
         """Release the connections."""

@@ -153,11 +153,12 @@ def read_quote(raw: object, observed_at: datetime) -> tuple[str, Quote] | Reject
     return row.ticker, _quote(row, observed_at)
 
 
-def read_settlement(raw: object) -> Settlement | RejectedRow | None:
-    """The settlement of one market row; ``None`` while it is not final, since until then it can still change."""
+def read_settlement(raw: object) -> Settlement | RejectedRow | str:
+    """The settlement of one market row; the market's id while it is not final, since until then it can still change."""
     try:
-        if StatusRow.model_validate(raw).status is not ObjectStatus.FINALIZED:
-            return None
+        standing = StatusRow.model_validate(raw)
+        if standing.status is not ObjectStatus.FINALIZED:
+            return f"{VENUE}:{standing.ticker}"
         row = SettlementRow.model_validate(raw)
     except ValidationError as error:
         return _rejection("market", raw, _why(error))
