@@ -50,12 +50,15 @@ def plan(
 
 def combine(instance: Instance, context: BatchContext, plans: Sequence[Plan]) -> list[Consensus | None]:
     """One consensus for each plan, from what its members answered; ``None`` where nobody did."""
-    engine = EnsembleEngine(instance.settings.ensemble, context.ranking, context.calibration.slope)
+    engine = EnsembleEngine(instance.settings.ensemble, context.ranking, context.calibration)
     with instance.database.connection() as connection:
         heard = calls.forecasts_on(connection, [it.snapshot.snapshot_id for it in plans])
     return [
         engine.weighted_consensus(
-            [member.name for member in it.members], heard[it.snapshot.snapshot_id], it.snapshot.quote.mid
+            [member.name for member in it.members],
+            heard[it.snapshot.snapshot_id],
+            it.snapshot.quote.mid,
+            it.snapshot.market.category,
         )
         if it.snapshot.snapshot_id in heard
         else None

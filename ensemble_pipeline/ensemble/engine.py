@@ -1,4 +1,4 @@
-"""How answers become one probability: log-odds pool, one temperature, price anchor; and how far it may be trusted."""
+"""How answers become one probability: log-odds pool, calibration, price anchor; and how far it may be trusted."""
 
 import math
 from collections.abc import Sequence
@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from ensemble_pipeline.domain import Forecast, MemberOpinion, Ranking
 from ensemble_pipeline.forecasting import pooling
-from ensemble_pipeline.forecasting.calibration import apply_temperature
+from ensemble_pipeline.forecasting.calibration import apply_calibration
 from ensemble_pipeline.forecasting.ranking import renormalise
 from ensemble_pipeline.forecasting.uncertainty import disagreement, pooled_standard_error, uncertainty
 from ensemble_pipeline.settings import EnsembleSettings
+from ensemble_pipeline.store.calibrations import Calibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +33,21 @@ class Consensus:
 class EnsembleEngine:
     """Pools members as P(YES), so that mirroring a market mirrors its decision."""
 
-    def __init__(self, options: EnsembleSettings, ranking: Ranking, slope: float) -> None:
+    def __init__(self, options: EnsembleSettings, ranking: Ranking, calibration: Calibration) -> None:
         self._options = options
         self._ranking = ranking
-        self._slope = slope
+        self._calibration = calibration
 
-    def weighted_consensus(self, asked: Sequence[str], answers: Sequence[Forecast], price: float | None) -> Consensus:
+    def weighted_consensus(
+        self, asked: Sequence[str], answers: Sequence[Forecast], price: float | None, category: str
+    ) -> Consensus:
         """Pool `answers` with the ranking's weights, re-based to those who answered.
 
         Args:
             asked: every member that was asked, answered or not.
             answers: at least one forecast.
             price: the market's probability of YES, or ``None`` where no price is known.
+            category: the market's, for the calibration.
         """
         ordered = sorted(answers, key=lambda answer: answer.model_id)
         p_yes = np.array([answer.p_yes for answer in ordered])
@@ -51,7 +55,8 @@ class EnsembleEngine:
         weight = self._weights(ordered)
         clip = self._options.clip
         pooled = pooling.log_odds_pool(p_yes, weight, clip)
-        calibrated = float(apply_temperature(pooled, self._slope, clip))
+        intercept = self._calibration.intercept_of(category)
+        calibrated = float(apply_calibration(pooled, self._calibration.slope, intercept, clip))
         final = calibrated
         if price is not None:
             final = pooling.anchor_to_price(calibrated, price, self._options.market_weight, clip)

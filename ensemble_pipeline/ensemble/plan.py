@@ -11,16 +11,17 @@ from ensemble_pipeline.domain import MICRO_PER_USD, GateVerdict, MarketStatus, R
 from ensemble_pipeline.ensemble.cost import CostOptimizer, SpendStatus
 from ensemble_pipeline.ensemble.fallback import FallbackManager
 from ensemble_pipeline.ensemble.instance import Instance
-from ensemble_pipeline.ensemble.performance import RANKING_WINDOW_HOURS, PerformanceTracker
-from ensemble_pipeline.ensemble.selection import Candidate, ModelSelector
+from ensemble_pipeline.ensemble.performance import PerformanceTracker
+from ensemble_pipeline.ensemble.selection import Candidate, ModelSelector, conditions_of
 from ensemble_pipeline.errors import UnknownPriceError
 from ensemble_pipeline.providers.prices import worst_case_micro_usd
 from ensemble_pipeline.providers.prompts import build_prompt
 from ensemble_pipeline.settings import MemberSettings
 from ensemble_pipeline.store import calls
+from ensemble_pipeline.store.calibrations import Calibration
 from ensemble_pipeline.store.decisions import Analyses, analyses_of, portfolio
 from ensemble_pipeline.store.monitoring import ModelHealth
-from ensemble_pipeline.store.rankings import Calibration
+from ensemble_pipeline.store.rankings import ModelStrength
 
 # beyond these gates nobody may be asked, whatever the member policy says
 _HARD_GATES = frozenset({Reason.NOT_OPEN, Reason.EMERGENCY_MODE, Reason.DAILY_BUDGET, Reason.NO_MEMBER})
@@ -42,6 +43,7 @@ class BatchContext:
     batch_id: int
     run_id: str
     ranking: Ranking
+    strengths: Sequence[ModelStrength]
     calibration: Calibration
     health: Mapping[str, ModelHealth]
     operating_mode: str
@@ -84,11 +86,13 @@ class Planner:
             self._instance.register_members(connection)
             calls.save_settings(connection, digest, self._settings.snapshot(), now)
         fallback = FallbackManager(self._instance)
+        ranking = self._tracker.get_model_ranking()
         return BatchContext(
             now=now,
             batch_id=batch_id,
             run_id=run_id,
-            ranking=self._tracker.get_model_ranking(),
+            ranking=ranking,
+            strengths=self._tracker.get_strengths(ranking),
             calibration=self._tracker.get_calibration(),
             health=fallback.check_provider_health(),
             operating_mode=fallback.operating_mode(),
@@ -100,25 +104,21 @@ class Planner:
     def plan(self, snapshots: Sequence[Snapshot]) -> list[Plan]:
         """One plan for each snapshot, in their order."""
         ids = [snapshot.market.market_id for snapshot in snapshots]
-        categories = sorted({snapshot.market.category for snapshot in snapshots})
-        windows = {name: self._category_rows(name) for name in categories}
         with self._instance.database.connection() as connection:
             history = analyses_of(connection, ids, self.context.now)
             cash = portfolio(connection, self._instance.bankroll_micro_usd, self.context.now).cash
-        selector = ModelSelector(self._settings.ensemble, self.context.ranking, self.context.health, windows)
+        selector = ModelSelector(
+            self._settings.ensemble, self.context.ranking, self.context.health, self.context.strengths
+        )
         nothing = Analyses(0, None)
         return [self._plan(s, history.get(s.market.market_id, nothing), cash, selector) for s in snapshots]
-
-    def _category_rows(self, category: str) -> list[dict[str, object]]:
-        rows = self._tracker.calculate_accuracy(self.context.now, category)
-        return [row for row in rows if row["window_hours"] == RANKING_WINDOW_HOURS]
 
     def _plan(self, snapshot: Snapshot, history: Analyses, cash: int, selector: ModelSelector) -> Plan:
         value = self._trade_value(snapshot, cash)
         route = self._route(snapshot, value)
         verdicts = self._early_gates(snapshot, history)
         priced = self._price(snapshot)
-        candidates = selector.order(priced, snapshot.market.category)
+        candidates = selector.order(priced, conditions_of(snapshot))
         chosen = self._choose(snapshot, route, candidates, priced, selector)
         affordable = self._costs.enforce_budget_limits([c.worst_case_micro_usd for c in chosen], self.context.spend)
         verdicts.append(GateVerdict(Reason.NO_MEMBER, bool(chosen), {"candidates": len(candidates)}))
@@ -214,7 +214,7 @@ class Planner:
         if self._settings.ensemble.member_policy == "all":
             return [Candidate(member, worst, {}) for member, worst in sorted(priced, key=lambda p: p[0].name)]
         if route is Route.SINGLE:
-            best = selector.select_optimal_model(priced, snapshot.market.category)
+            best = selector.select_optimal_model(priced, conditions_of(snapshot))
             chosen = [] if best is None else [best]
         else:
             chosen = candidates[: self._settings.ensemble.max_members]

@@ -3,18 +3,20 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from ensemble_pipeline.domain import Ranking
+from ensemble_pipeline.domain import Ranking, Snapshot
 from ensemble_pipeline.settings import EnsembleSettings, MemberSettings
-from ensemble_pipeline.store.database import Row
 from ensemble_pipeline.store.monitoring import ModelHealth
+from ensemble_pipeline.store.rankings import ModelStrength
+
+Conditions: TypeAlias = Mapping[str, str]
+"""Dimension to segment: the category, volatility regime and expiry bucket of a market as it is asked about."""
 
 WEIGHTS = {"performance": 0.40, "cost": 0.20, "context": 0.20, "speed": 0.10, "health": 0.10}
 
 # a Brier advantage of this size over the panel is worth the whole performance share
 _FULL_ADVANTAGE = 0.10
-# with so few scores a category's own record counts half (forecasting-science: n0 = s²/τ² = 100)
-_CATEGORY_PRIOR = 100
 # answers within 2 s are as good as instant for a decision, after 30 s they come too late
 _FAST_MS, _SLOW_MS = 2_000, 30_000
 
@@ -41,22 +43,22 @@ class ModelSelector:
         options: EnsembleSettings,
         ranking: Ranking,
         health: Mapping[str, ModelHealth],
-        category_windows: Mapping[str, Sequence[Row]],
+        strengths: Sequence[ModelStrength],
     ) -> None:
         self._options = options
         self._skill = {row.model_id: row.skill for row in ranking.rows}
         self._health = health
-        self._category_windows = category_windows
+        self._strengths = {(it.model_id, it.dimension, it.segment): it.skill for it in strengths}
 
     def get_model_health(self, name: str) -> ModelHealth | None:
         """How the model answered lately; ``None`` where it was never asked."""
         return self._health.get(name)
 
-    def order(self, members: Sequence[tuple[MemberSettings, int]], category: str) -> list[Candidate]:
+    def order(self, members: Sequence[tuple[MemberSettings, int]], conditions: Conditions) -> list[Candidate]:
         """Available members, best utility first; `members` come with the worst case of one call in micro-dollars."""
         dearest = max((worst for _, worst in members), default=0)
         candidates = [
-            Candidate(member, worst, self._parts(member.name, worst, dearest, category))
+            Candidate(member, worst, self._parts(member.name, worst, dearest, conditions))
             for member, worst in members
             if (health := self.get_model_health(member.name)) is None or health.is_available
         ]
@@ -67,9 +69,11 @@ class ModelSelector:
         ratio = self.calculate_performance_cost_ratio(candidate.member.name, candidate.worst_case_micro_usd)
         return -candidate.utility, -ratio, candidate.member.name
 
-    def select_optimal_model(self, members: Sequence[tuple[MemberSettings, int]], category: str) -> Candidate | None:
+    def select_optimal_model(
+        self, members: Sequence[tuple[MemberSettings, int]], conditions: Conditions
+    ) -> Candidate | None:
         """The member with the highest utility, or ``None`` where nobody is available."""
-        return next(iter(self.order(members, category)), None)
+        return next(iter(self.order(members, conditions)), None)
 
     def calculate_performance_cost_ratio(self, name: str, worst_case_micro_usd: int) -> float:
         """Brier advantage over the panel per dollar of a call's worst case; ``inf`` where an advantage is free."""
@@ -86,25 +90,26 @@ class ModelSelector:
         share = self._options.exploration_share
         return [c for c in candidates if c not in chosen and _draw(f"{key}|{c.member.name}") < share]
 
-    def _parts(self, name: str, worst: int, dearest: int, category: str) -> dict[str, float]:
+    def _parts(self, name: str, worst: int, dearest: int, conditions: Conditions) -> dict[str, float]:
         health = self.get_model_health(name)
         return {
             "performance": _share_of_advantage(-self._skill.get(name, 0.0)),
             "cost": 1.0 - worst / dearest if dearest else 1.0,
-            "context": _share_of_advantage(self._category_advantage(name, category)),
+            "context": _share_of_advantage(self._advantage_under(name, conditions)),
             "speed": _speed(health.avg_response_time_ms if health else None),
             "health": 1.0 - health.failures / health.calls if health and health.calls else 1.0,
         }
 
-    def _category_advantage(self, name: str, category: str) -> float:
-        overall = -self._skill.get(name, 0.0)
-        rows = {row["model_id"]: row for row in self._category_windows.get(category, ())}
-        own = rows.get(name)
-        if own is None or len(rows) < 2:
-            return overall
-        mean = sum(row["brier"] for row in rows.values()) / len(rows)
-        share = own["n"] / (own["n"] + _CATEGORY_PRIOR)
-        return float(overall + (mean - own["brier"] - overall) * share)
+    def _advantage_under(self, name: str, conditions: Conditions) -> float:
+        """The overall advantage, moved by what each condition adds to it, shrunk each."""
+        overall = self._skill.get(name, 0.0)
+        under = (self._strengths.get((name, *condition), overall) for condition in conditions.items())
+        return -(overall + sum(skill - overall for skill in under))
+
+
+def conditions_of(snapshot: Snapshot) -> Conditions:
+    """The segment of each dimension in which a forecast on this snapshot falls."""
+    return {"category": snapshot.market.category, "regime": snapshot.regime, "expiry": snapshot.expiry}
 
 
 def _share_of_advantage(advantage: float) -> float:

@@ -1,12 +1,15 @@
 """Forecasts and resolutions put straight into the record, as consulting and settling would have left them."""
 
-from datetime import datetime
+import random
+from datetime import datetime, timedelta
 from typing import Any
 
 from ensemble_pipeline.domain import Settlement, VolatilityRegime
 from ensemble_pipeline.store import calls, resolutions
 from ensemble_pipeline.store.database import Connection, Database
 from ensemble_pipeline_tests.store.rows import HOUR, NOW, market_of, quote_of, save_models, save_snapshot
+
+SKILLS = {"a": 0.9, "b": 0.75, "c": 0.5}
 
 
 def put_forecasts(
@@ -79,4 +82,37 @@ def table(database: Database, name: str, order: str) -> list[dict[str, Any]]:
         return connection.execute(f"select * from {name} order by {order}").fetchall()
 
 
-__all__ = ["HOUR", "NOW", "put_call", "put_forecasts", "settle", "table"]
+def windows(database: Database) -> list[dict[str, Any]]:
+    """All window rows by name, whatever numbers their keys have."""
+    return _named(database, "performance_windows", "as_of, window_hours")
+
+
+def cube(database: Database) -> list[dict[str, Any]]:
+    """All cells by name."""
+    return _named(database, "skill_cube", "hour_at, seen_from")
+
+
+def _named(database: Database, name: str, order: str) -> list[dict[str, Any]]:
+    with database.connection() as connection:
+        rows = connection.execute(
+            f"select * from {name} join skill_keys using (key_id) order by {order}, model_id, dimension, segment"
+        ).fetchall()
+    return [{column: value for column, value in row.items() if column != "key_id"} for row in rows]
+
+
+def play_history(database: Database, days: int = 3, seed: int = 5) -> None:
+    """Some questions a day, settled within the day or the next, a few of them corrected later."""
+    draw = random.Random(seed)  # noqa: S311 - a seeded world
+    for number in range(days * 6):
+        at = NOW + number * 4 * HOUR
+        outcome = draw.random() < 0.5
+        said = {name: skill if outcome else 1 - skill for name, skill in SKILLS.items()}
+        event, category = f"E{number // 2}", ("Climate", "Sports")[number % 2]
+        put_forecasts(database, said, ticker=f"M-{number}", event=event, category=category, at=at)
+        known = at + timedelta(hours=draw.uniform(0.2, 20))
+        settle(database, f"M-{number}", outcome, resolved_at=at + 0.1 * HOUR, known_at=known)
+        if number % 5 == 0:
+            settle(database, f"M-{number}", not outcome, resolved_at=known, known_at=known + 5 * HOUR)
+
+
+__all__ = ["HOUR", "NOW", "cube", "play_history", "put_call", "put_forecasts", "settle", "table", "windows"]

@@ -20,9 +20,9 @@ from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.plan import BatchContext, Plan, Route
 from ensemble_pipeline.settings import MemberSettings, Settings
 from ensemble_pipeline.store.budget import DaySpend, Limits
+from ensemble_pipeline.store.calibrations import Calibration, CategoryIntercept
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.decisions import Portfolio
-from ensemble_pipeline.store.rankings import Calibration
 from ensemble_pipeline_tests.store.rows import NOW, market_of, quote_of
 
 USD = 1_000_000
@@ -60,6 +60,12 @@ def ranking_of(skills: dict[str, float] | None = None, weights: dict[str, float]
     return Ranking(1, NOW, tuple(rows))
 
 
+def calibration_of(slope: float = 1.0, **intercepts: float) -> Calibration:
+    """A calibration with these intercepts of categories."""
+    rows = tuple(CategoryIntercept(name, value, 200) for name, value in intercepts.items())
+    return Calibration(1, NOW, slope, 0, 0.0, rows)
+
+
 def answer(model: str, p_yes: float, confidence: float = 0.9, forecast_id: int = 1) -> Forecast:
     """A recorded answer on snapshot 1."""
     return Forecast(forecast_id, 1, model, p_yes, confidence)
@@ -77,7 +83,8 @@ def context_of(mode: str = "normal", **changes: Any) -> BatchContext:
         "batch_id": 1,
         "run_id": "run",
         "ranking": ranking_of(),
-        "calibration": Calibration(1, NOW, 1.0, 0, 0.0),
+        "strengths": (),
+        "calibration": calibration_of(),
         "health": {},
         "operating_mode": mode,
         "spend": SpendStatus(DaySpend(date(2026, 3, 2), 0, 0), Limits(None, None, None), 0.0),
@@ -118,7 +125,9 @@ def consensus_of(p_final: float = 0.7, **changes: Any) -> Consensus:
 def pool(answers: Sequence[Forecast], price: float | None = None, **options: Any) -> Consensus:
     """The consensus of an engine that knows nothing about anybody."""
     settings = settings_of(ensemble=options) if options else settings_of()
-    return EnsembleEngine(settings.ensemble, ranking_of(), 1.0).weighted_consensus(["a", "b", "c"], answers, price)
+    return EnsembleEngine(settings.ensemble, ranking_of(), calibration_of()).weighted_consensus(
+        ["a", "b", "c"], answers, price, "Climate"
+    )
 
 
 def empty_portfolio(cash_usd: float = 1000) -> Portfolio:

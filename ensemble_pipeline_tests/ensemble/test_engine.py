@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble_pipeline.ensemble.engine import EnsembleEngine
-from ensemble_pipeline_tests.ensemble.parts import answer, pool, ranking_of, settings_of
+from ensemble_pipeline_tests.ensemble.parts import answer, calibration_of, pool, ranking_of, settings_of
 
 PROBABILITIES = st.floats(0, 1)
 
@@ -29,22 +29,24 @@ def test_consensus_when_no_price_is_known_is_not_anchored() -> None:
     assert consensus.p_final == consensus.p_calibrated
 
 
-def test_consensus_applies_the_slope_to_log_odds() -> None:
-    engine = EnsembleEngine(settings_of().ensemble, ranking_of(), 0.5)
-    assert engine.weighted_consensus(["a"], [answer("a", 0.8)], None).p_calibrated == pytest.approx(2 / 3)
+def test_consensus_applies_slope_and_the_intercept_of_its_category_to_log_odds() -> None:
+    engine = EnsembleEngine(settings_of().ensemble, ranking_of(), calibration_of(0.5, Sports=-math.log(2)))
+    said = [answer("a", 0.8)]
+    assert engine.weighted_consensus(["a"], said, None, "Climate").p_calibrated == pytest.approx(2 / 3)
+    assert engine.weighted_consensus(["a"], said, None, "Sports").p_calibrated == pytest.approx(1 / 2)
 
 
 def test_weights_when_a_member_is_missing_are_rebased_to_those_who_answered() -> None:
     ranking = ranking_of(weights={"a": 0.5, "b": 0.3, "c": 0.2})
-    engine = EnsembleEngine(settings_of().ensemble, ranking, 1.0)
-    consensus = engine.weighted_consensus(["a", "b", "c"], [answer("a", 0.5), answer("c", 0.5)], None)
+    engine = EnsembleEngine(settings_of().ensemble, ranking, calibration_of())
+    consensus = engine.weighted_consensus(["a", "b", "c"], [answer("a", 0.5), answer("c", 0.5)], None, "x")
     assert [o.weight for o in consensus.members] == pytest.approx([5 / 7, 0, 2 / 7])
 
 
 def test_weights_when_a_member_is_unknown_to_the_ranking_gets_the_equal_share() -> None:
     ranking = ranking_of(weights={"a": 0.6, "b": 0.4})
-    engine = EnsembleEngine(settings_of().ensemble, ranking, 1.0)
-    consensus = engine.weighted_consensus([], [answer("a", 0.5), answer("new", 0.5)], None)
+    engine = EnsembleEngine(settings_of().ensemble, ranking, calibration_of())
+    consensus = engine.weighted_consensus([], [answer("a", 0.5), answer("new", 0.5)], None, "x")
     assert [o.weight for o in consensus.members] == pytest.approx([0.6 / 1.1, 0.5 / 1.1])
 
 
@@ -71,15 +73,15 @@ def test_consensus_when_answers_come_in_another_order_is_the_same_to_the_bit(sai
 def test_weights_sum_to_one_and_keep_confidence_within_its_bounds(weights: list[float]) -> None:
     names = [f"m{number}" for number in range(len(weights))]
     ranking = ranking_of(weights=dict(zip(names, weights, strict=True)))
-    engine = EnsembleEngine(settings_of().ensemble, ranking, 1.0)
-    consensus = engine.weighted_consensus(names, [answer(name, 1.0, 1.0) for name in names], 1.0)
+    engine = EnsembleEngine(settings_of().ensemble, ranking, calibration_of())
+    consensus = engine.weighted_consensus(names, [answer(name, 1.0, 1.0) for name in names], 1.0, "x")
     assert math.fsum(o.weight for o in consensus.members) == pytest.approx(1, abs=1e-12)
     assert consensus.confidence <= 1
     assert max(consensus.p_plain_mean, consensus.p_final, consensus.uncertainty) <= 1
 
 
 def test_disagreement_and_uncertainty_at_their_ends() -> None:
-    engine = EnsembleEngine(settings_of().ensemble, ranking_of(), 1.0)
+    engine = EnsembleEngine(settings_of().ensemble, ranking_of(), calibration_of())
     half = np.array([0.5, 0.5])
     assert engine.detect_disagreement(np.array([0.0, 1.0]), half) == 1
     assert engine.detect_disagreement(np.array([0.3, 0.3]), half) == 0

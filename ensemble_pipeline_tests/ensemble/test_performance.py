@@ -1,19 +1,25 @@
 import math
-import random
 from datetime import date, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from ensemble_pipeline.clock import SteppedClock, floor_hour
-from ensemble_pipeline.ensemble.performance import PerformanceTracker
+from ensemble_pipeline.ensemble.performance import PerformanceTracker, ScoredForecasts
 from ensemble_pipeline.store import audit
 from ensemble_pipeline.store.database import Database
-from ensemble_pipeline_tests.ensemble.history import HOUR, NOW, put_forecasts, settle, table
+from ensemble_pipeline_tests.ensemble.history import (
+    HOUR,
+    NOW,
+    cube,
+    play_history,
+    put_forecasts,
+    settle,
+    table,
+    windows,
+)
 from ensemble_pipeline_tests.ensemble.parts import instance_of, settings_of
 
 TODAY = NOW.date()
-SKILLS = {"a": 0.9, "b": 0.75, "c": 0.5}
 
 
 def tracker_at(database: Database, now: datetime, *members: str) -> PerformanceTracker:
@@ -28,31 +34,12 @@ def learn(database: Database, now: datetime, first: date | None = None, last: da
     return tracker
 
 
-def windows(database: Database) -> list[dict[str, Any]]:
-    return table(database, "performance_windows", "as_of, window_hours, model_id, category")
-
-
-def play_history(database: Database, days: int = 3, seed: int = 5) -> None:
-    """Some questions a day, settled within the day or the next, a few of them corrected later."""
-    draw = random.Random(seed)  # noqa: S311 - a seeded world
-    for number in range(days * 6):
-        at = NOW + number * 4 * HOUR
-        outcome = draw.random() < 0.5
-        said = {name: skill if outcome else 1 - skill for name, skill in SKILLS.items()}
-        event, category = f"E{number // 2}", ("Climate", "Sports")[number % 2]
-        put_forecasts(database, said, ticker=f"M-{number}", event=event, category=category, at=at)
-        known = at + timedelta(hours=draw.uniform(0.2, 20))
-        settle(database, f"M-{number}", outcome, resolved_at=at + 0.1 * HOUR, known_at=known)
-        if number % 5 == 0:
-            settle(database, f"M-{number}", not outcome, resolved_at=known, known_at=known + 5 * HOUR)
-
-
 def test_scores_worked_by_hand(database: Database) -> None:
     put_forecasts(database, {"a": 0.8, "b": 0.5})
     settle(database, "RAIN-1", True, resolved_at=NOW + HOUR)
     tracker = tracker_at(database, NOW + HOUR)
-    assert tracker.record_prediction_result() == 2
-    assert tracker.record_prediction_result() == 0
+    assert tracker.record_prediction_result() == ScoredForecasts(2, 0)
+    assert tracker.record_prediction_result() == ScoredForecasts(0, 0)
     one, other = table(database, "scored_forecasts", "model_id")
     assert one["brier"] == pytest.approx(0.04)
     assert one["log_loss"] == pytest.approx(-math.log(0.8))
@@ -65,7 +52,7 @@ def test_scores_worked_by_hand(database: Database) -> None:
 def test_score_when_asked_after_the_world_knew_is_not_given(database: Database) -> None:
     put_forecasts(database, {"a": 0.8})
     settle(database, "RAIN-1", True, resolved_at=NOW - HOUR, known_at=NOW + HOUR)
-    assert tracker_at(database, NOW + HOUR).record_prediction_result() == 0
+    assert tracker_at(database, NOW + HOUR).record_prediction_result().appended == 0
 
 
 def test_score_when_market_is_voided_is_not_given_and_taken_back_if_it_was(database: Database) -> None:
@@ -74,10 +61,10 @@ def test_score_when_market_is_voided_is_not_given_and_taken_back_if_it_was(datab
     settle(database, "M-1", None, resolved_at=NOW + HOUR)
     settle(database, "M-2", True, resolved_at=NOW + HOUR)
     tracker = tracker_at(database, NOW + 3 * HOUR)
-    assert tracker.record_prediction_result() == 1
+    assert tracker.record_prediction_result().appended == 1
     settle(database, "M-2", None, resolved_at=NOW + 2 * HOUR)
-    assert tracker.record_prediction_result() == 1
-    assert tracker.record_prediction_result() == 0
+    assert tracker.record_prediction_result().appended == 1
+    assert tracker.record_prediction_result().appended == 0
     assert [(row["sign"], row["known_at"]) for row in table(database, "scored_forecasts", "score_id")] == [
         (1, NOW + HOUR),
         (-1, NOW + 2 * HOUR),
@@ -104,7 +91,8 @@ def test_correction_takes_the_score_back_and_scores_again_when_it_became_known(d
     assert day[24]["brier"] == pytest.approx(0.04)
     day = {row["window_hours"]: row for row in tracker.calculate_accuracy(as_of + 3 * HOUR)}
     assert (day[24]["n"], day[24]["brier"], day[24]["accuracy"]) == (1, pytest.approx(0.64), 0)
-    assert 1 not in day
+    # the hour of the correction holds the right score alone
+    assert (day[1]["n"], day[1]["brier"]) == (1, pytest.approx(0.64))
     assert tracker.rank().rows[0].sample_size == 1
 
 
@@ -115,8 +103,8 @@ def test_correction_overtaken_by_another_before_anyone_looked_scores_the_last_wo
     tracker.record_prediction_result()
     settle(database, "RAIN-1", False, resolved_at=NOW + 2 * HOUR)
     settle(database, "RAIN-1", True, resolved_at=NOW + 3 * HOUR)
-    assert tracker.record_prediction_result() == 2
-    assert tracker.record_prediction_result() == 0
+    assert tracker.record_prediction_result() == ScoredForecasts(2, 0)
+    assert tracker.record_prediction_result() == ScoredForecasts(0, 0)
     assert [(r["sign"], r["outcome"]) for r in table(database, "scored_forecasts", "score_id")] == [
         (1, 1),
         (-1, 1),
@@ -144,7 +132,7 @@ def test_score_known_a_fraction_past_midnight_belongs_to_the_next_day_alone(data
     for _ in range(2):
         for day in (TODAY, TODAY + timedelta(days=1)):
             tracker.update_skill_cube(day, day)
-    assert [row["hour_at"] for row in table(database, "skill_cube", "hour_at")] == [last_hour + HOUR]
+    assert {row["hour_at"] for row in cube(database)} == {last_hour + HOUR}
 
 
 def test_windows_worked_by_hand(database: Database) -> None:
@@ -158,11 +146,17 @@ def test_windows_worked_by_hand(database: Database) -> None:
     assert rows[1]["brier"] == pytest.approx(0.36)
     assert rows[6]["brier"] == pytest.approx(0.2)
     assert rows[6]["accuracy"] == 0.5
+    # .8 came true, .6 did not, each in a bin of its own: (.2 + .6) / 2
+    assert rows[6]["calibration_error"] == pytest.approx(0.4)
+    assert rows[1]["calibration_error"] == pytest.approx(0.6)
+    # a call of 1000 ms lies between 512 and 1024
+    assert 512 <= rows[6]["latency_p95_ms"] <= 1024
     # against the market's 0.41: (.04 - .3481 + .36 - .1681) / 2
     assert rows[6]["brier_minus_market"] == pytest.approx(-0.0581)
     counts = {row["window_hours"]: row["n"] for row in tracker.calculate_accuracy(hour + 30 * HOUR)}
     assert counts == {1: 1, 6: 1, 24: 1, 168: 3, 720: 3}
-    assert tracker.calculate_accuracy(hour + 30 * HOUR, "Sports") == []
+    assert tracker.calculate_accuracy(hour + 30 * HOUR, "category", "Sports") == []
+    assert len(tracker.calculate_accuracy(hour + 30 * HOUR, "regime", "calm")) == 5
 
 
 def test_windows_hour_by_hour_day_by_day_and_in_one_backfill_are_identical_rows(database: Database) -> None:
@@ -173,13 +167,13 @@ def test_windows_hour_by_hour_day_by_day_and_in_one_backfill_are_identical_rows(
     tracker.record_prediction_result()
     tracker.update_skill_cube(days[0], days[-1])
     tracker.update_rolling_windows(days[0], days[-1])
-    at_once, cube = windows(database), table(database, "skill_cube", "hour_at, model_id, category")
+    at_once, cells = windows(database), cube(database)
     for day in reversed(days):
         tracker.update_skill_cube(day, day)
         tracker.update_rolling_windows(day, day)
-    assert (windows(database), table(database, "skill_cube", "hour_at, model_id, category")) == (at_once, cube)
+    assert (windows(database), cube(database)) == (at_once, cells)
     with database.connection() as connection:
-        connection.execute("truncate performance_windows, skill_cube, learning_marks")
+        connection.execute("truncate performance_windows, skill_cube, learning_marks, learnt_days")
     clock = SteppedClock(floor_hour(NOW))
     hourly = PerformanceTracker(instance_of(settings_of(), database, clock))
     while True:
@@ -190,7 +184,7 @@ def test_windows_hour_by_hour_day_by_day_and_in_one_backfill_are_identical_rows(
         if clock.now() == end:
             break
         clock.advance_to(clock.now() + HOUR)
-    assert (windows(database), table(database, "skill_cube", "hour_at, model_id, category")) == (at_once, cube)
+    assert (windows(database), cube(database)) == (at_once, cells)
     assert at_once
 
 
@@ -210,7 +204,7 @@ def test_nothing_from_the_future_changes_windows_ranking_or_calibration(database
     assert later.get_calibration(as_of).slope == calibrated.slope
     again = tracker_at(database, as_of)
     with database.connection() as connection:
-        connection.execute("truncate learning_marks")
+        connection.execute("truncate learning_marks, learnt_days")
     assert again.rank() == ranked
     assert again.calibrate() == calibrated
     assert later.rank().rows != ranked.rows
@@ -283,18 +277,7 @@ def test_ranking_when_a_model_left_the_ensemble_keeps_its_skill_without_weight(d
     assert rows["a"].weight + rows["b"].weight == pytest.approx(1)
 
 
-def test_ranking_when_a_correction_outlasts_what_it_takes_back_counts_nothing_below_zero(database: Database) -> None:
-    put_forecasts(database, {"a": 0.8, "b": 0.6, "c": 0.7})
-    settle(database, "RAIN-1", True, resolved_at=NOW + HOUR)
-    tracker = tracker_at(database, NOW + 3 * HOUR)
-    tracker.record_prediction_result()
-    settle(database, "RAIN-1", None, resolved_at=NOW + 2 * HOUR)
-    tracker.record_prediction_result()
-    ranking = tracker_at(database, NOW + 721.9 * HOUR).rank()
-    assert [row.sample_size for row in ranking.rows] == [0, 0, 0]
-
-
-def test_days_to_learn_follows_the_clock_and_late_scores(database: Database) -> None:
+def test_days_to_learn_follows_the_clock(database: Database) -> None:
     clock = SteppedClock(NOW)
     tracker = PerformanceTracker(instance_of(settings_of(), database, clock))
     assert tracker.days_to_learn() == (TODAY, TODAY)
@@ -306,12 +289,7 @@ def test_days_to_learn_follows_the_clock_and_late_scores(database: Database) -> 
     tomorrow = TODAY + timedelta(days=1)
     assert tracker.days_to_learn() == (TODAY, tomorrow)
     tracker.update_rolling_windows(TODAY, tomorrow)
-    put_forecasts(database, {"a": 0.8})
-    settle(database, "RAIN-1", True, resolved_at=NOW + HOUR)
-    assert tracker.unlearnt_resolution() == (TODAY, tomorrow, 1)
-    tracker.record_prediction_result()
-    assert tracker.unlearnt_resolution() is None
-    assert tracker.days_to_learn() == (TODAY, tomorrow)
+    assert tracker.days_to_learn() is None
 
 
 def test_days_to_learn_when_only_today_was_materialised_still_names_the_days_before(database: Database) -> None:
@@ -320,6 +298,6 @@ def test_days_to_learn_when_only_today_was_materialised_still_names_the_days_bef
     tomorrow = TODAY + timedelta(days=1)
     later = tracker_at(database, NOW + 24 * HOUR)
     later.update_rolling_windows(tomorrow, tomorrow)
-    assert later.days_to_learn() == (TODAY, tomorrow)
-    later.update_rolling_windows(TODAY, tomorrow)
+    assert later.days_to_learn() == (TODAY, TODAY)
+    later.update_rolling_windows(TODAY, TODAY)
     assert later.days_to_learn() is None

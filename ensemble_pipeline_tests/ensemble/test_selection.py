@@ -1,12 +1,13 @@
 import pytest
 
-from ensemble_pipeline.ensemble.selection import WEIGHTS, ModelSelector
+from ensemble_pipeline.ensemble.selection import WEIGHTS, ModelSelector, conditions_of
 from ensemble_pipeline.settings import MemberSettings
-from ensemble_pipeline.store.database import Row
 from ensemble_pipeline.store.monitoring import ModelHealth
-from ensemble_pipeline_tests.ensemble.parts import member_of, ranking_of, settings_of
+from ensemble_pipeline.store.rankings import ModelStrength
+from ensemble_pipeline_tests.ensemble.parts import member_of, ranking_of, settings_of, snapshot_of
 from ensemble_pipeline_tests.store.rows import NOW
 
+HERE = {"category": "Sports", "regime": "calm", "expiry": "0-24h"}
 MEMBERS = [(member_of("a"), 1000), (member_of("b"), 4000)]
 
 
@@ -19,11 +20,15 @@ def health(
 def selector(
     skills: dict[str, float] | None = None,
     healths: list[ModelHealth] | None = None,
-    windows: dict[str, list[Row]] | None = None,
+    strengths: list[ModelStrength] | None = None,
     share: float = 0.05,
 ) -> ModelSelector:
     options = settings_of(ensemble={"exploration_share": share}).ensemble
-    return ModelSelector(options, ranking_of(skills), {it.model_name: it for it in healths or []}, windows or {})
+    return ModelSelector(options, ranking_of(skills), {it.model_name: it for it in healths or []}, strengths or [])
+
+
+def strength(name: str, dimension: str, segment: str, skill: float) -> ModelStrength:
+    return ModelStrength(name, dimension, segment, None, None, 0, 0, 0.0, skill, "as_elsewhere")
 
 
 def test_weights_are_those_of_the_mission() -> None:
@@ -32,43 +37,60 @@ def test_weights_are_those_of_the_mission() -> None:
 
 def test_utility_parts_worked_by_hand() -> None:
     healths = [health("a", latency_ms=16_000, calls=10, failures=2)]
-    windows: dict[str, list[Row]] = {
-        "Sports": [{"model_id": "a", "n": 100, "brier": 0.1}, {"model_id": "b", "n": 100, "brier": 0.2}]
-    }
-    [a] = [c for c in selector({"a": -0.02}, healths, windows).order(MEMBERS, "Sports") if c.member.name == "a"]
+    strengths = [
+        strength("a", "category", "Sports", -0.05),
+        strength("a", "category", "Politics", -0.10),
+        strength("a", "regime", "calm", -0.01),
+        strength("b", "category", "Sports", 0.3),
+    ]
+    [a] = [c for c in selector({"a": -0.02}, healths, strengths).order(MEMBERS, HERE) if c.member.name == "a"]
     assert a.parts["performance"] == pytest.approx(0.6)
     assert a.parts["cost"] == pytest.approx(0.75)
-    # overall .02, in the category .05, half way between at 100 scores: .035 of .20
-    assert a.parts["context"] == pytest.approx(0.675)
+    # overall .02, the category adds .03 and the regime takes .01: .04 of .20
+    assert a.parts["context"] == pytest.approx(0.7)
     assert a.parts["speed"] == pytest.approx(0.5)
     assert a.parts["health"] == pytest.approx(0.8)
-    assert a.utility == pytest.approx(0.4 * 0.6 + 0.2 * 0.75 + 0.2 * 0.675 + 0.1 * 0.5 + 0.1 * 0.8)
+    assert a.utility == pytest.approx(0.4 * 0.6 + 0.2 * 0.75 + 0.2 * 0.7 + 0.1 * 0.5 + 0.1 * 0.8)
+
+
+def test_context_where_nothing_is_known_is_the_overall_skill() -> None:
+    [only] = selector({"a": -0.02}).order(MEMBERS[:1], HERE)
+    assert only.parts["context"] == only.parts["performance"]
+
+
+def test_conditions_of_a_snapshot_are_the_segments_its_forecasts_will_be_scored_in() -> None:
+    snapshot = snapshot_of(category="Sports")
+    assert conditions_of(snapshot) == {
+        "category": "Sports",
+        "regime": snapshot.regime,
+        "expiry": snapshot.expiry,
+    }
 
 
 @pytest.mark.parametrize(("skill", "part"), [(-0.5, 1.0), (0.5, 0.0), (0.0, 0.5)])
 def test_performance_part_stays_within_its_bounds(skill: float, part: float) -> None:
-    best = selector({"a": skill}).select_optimal_model(MEMBERS[:1], "x")
+    best = selector({"a": skill}).select_optimal_model(MEMBERS[:1], HERE)
     assert best is not None
     assert best.parts["performance"] == part
 
 
 def test_order_puts_the_best_first_and_equals_by_name() -> None:
-    assert [c.member.name for c in selector({"b": -0.09}).order(MEMBERS, "x")] == ["b", "a"]
+    assert [c.member.name for c in selector({"b": -0.09}).order(MEMBERS, HERE)] == ["b", "a"]
     equal = [(member_of("b"), 5), (member_of("a"), 5)]
-    assert [c.member.name for c in selector().order(equal, "x")] == ["a", "b"]
+    assert [c.member.name for c in selector().order(equal, HERE)] == ["a", "b"]
 
 
 def test_unavailable_member_is_left_out_and_nobody_is_an_answer() -> None:
-    assert [c.member.name for c in selector(healths=[health("a", is_available=False)]).order(MEMBERS, "x")] == ["b"]
+    assert [c.member.name for c in selector(healths=[health("a", is_available=False)]).order(MEMBERS, HERE)] == ["b"]
     both = [health("a", is_available=False), health("b", is_available=False)]
-    assert selector(healths=both).select_optimal_model(MEMBERS, "x") is None
+    assert selector(healths=both).select_optimal_model(MEMBERS, HERE) is None
     assert selector(healths=both).get_model_health("a") == both[0]
     assert selector().get_model_health("a") is None
 
 
 def test_free_members_have_the_best_cost() -> None:
     free: list[tuple[MemberSettings, int]] = [(member_of("a"), 0), (member_of("b"), 0)]
-    assert {c.parts["cost"] for c in selector().order(free, "x")} == {1.0}
+    assert {c.parts["cost"] for c in selector().order(free, HERE)} == {1.0}
 
 
 def test_performance_cost_ratio_worked_by_hand() -> None:
@@ -81,7 +103,7 @@ def test_performance_cost_ratio_worked_by_hand() -> None:
 
 def test_exploration_draw_is_stable_and_near_its_share() -> None:
     found = selector(share=0.2)
-    candidates = found.order(MEMBERS, "x")
+    candidates = found.order(MEMBERS, HERE)
     drawn = [found.explored(candidates, candidates[:1], f"market|{number}") for number in range(1000)]
     assert drawn == [found.explored(candidates, candidates[:1], f"market|{number}") for number in range(1000)]
     assert all(candidates[0] not in it for it in drawn)

@@ -1,10 +1,18 @@
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
 import pytest
 
+from ensemble_pipeline.domain import Settlement
 from ensemble_pipeline.ensemble.monitor import EnsembleMonitor
 from ensemble_pipeline.ensemble.performance import PerformanceTracker
+from ensemble_pipeline.ensemble.settlement import bring_resolutions
 from ensemble_pipeline.errors import VenueUnavailableError
 from ensemble_pipeline.store import worlds
 from ensemble_pipeline.store.database import Database
+from ensemble_pipeline.venues.base import SettlementBatch, Venue
 from ensemble_pipeline_tests.ensemble.venue import Play, playing
 from ensemble_pipeline_tests.sandbox.small_world import HOUR, START
 
@@ -30,7 +38,6 @@ def test_settlement_pays_scores_and_repeats_change_nothing(database: Database, m
 
 
 def resolve_in_database(play: Play, ticker: str, outcome: int | None, hours: int) -> int:
-    from ensemble_pipeline.domain import Settlement
     from ensemble_pipeline.store import decisions, resolutions
 
     play.clock.advance_to(START + hours * HOUR)
@@ -103,6 +110,73 @@ def test_settlements_of_the_venue_are_asked_for_until_corrections_are_over(
             connection.execute("update resolutions set outcome = 0 where market_id = 'kalshi:B-1'")
         play.clock.advance_to(START + (5 + 72) * HOUR)
         assert play.bring().market_ids == ()
+
+
+def test_settlement_withdrawn_by_the_venue_takes_payout_and_scores_back_until_it_settles_anew(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playing(database, monkeypatch, "A-1", closes=4, settles=5, ensemble=EAGER) as play:
+        play.scan()
+        play.decide(1)
+        play.clock.advance_to(START + 5 * HOUR)
+        play.bring()
+        tracker = PerformanceTracker(play.instance)
+        scored = tracker.record_prediction_result().appended
+        assert scored > 0
+        settled_market = play.world.markets["A-1"]
+        play.put(replace(settled_market, resolved_at=None, outcome=None))
+        play.clock.advance_to(START + 6 * HOUR)
+        assert play.bring().market_ids == ("kalshi:A-1",)
+        assert play.bring().market_ids == ()
+        [position] = play.rows("select closed_at, payout_micro_usd, cost_micro_usd, fee_micro_usd from positions")
+        assert (position["closed_at"], position["payout_micro_usd"]) == (None, None)
+        spent = position["cost_micro_usd"] + position["fee_micro_usd"]
+        assert play.rows("select sum(cash_micro_usd)::bigint as n from trade_log") == [{"n": -spent}]
+        assert tracker.record_prediction_result().appended == scored
+        assert play.rows("select sum(sign) as n from scored_forecasts") == [{"n": 0}]
+        # long after the days in which settlements are corrected the market is still asked for
+        play.put(replace(settled_market, resolved_at=START + 200 * HOUR, outcome=False))
+        play.clock.advance_to(START + 200 * HOUR)
+        assert play.bring().market_ids == ("kalshi:A-1",)
+        assert play.rows("select payout_micro_usd as n from positions") == [{"n": 0}]
+        assert tracker.record_prediction_result().appended == scored
+
+
+def test_settlement_that_makes_no_sense_is_refused_by_name_and_the_others_count(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playing(database, monkeypatch, "A-1", "B-1", "C-1", closes=4, settles=5, ensemble=EAGER) as play:
+        play.scan()
+        play.decide(1)
+        play.put(replace(play.world.markets["A-1"], resolved_at=START - HOUR))
+        play.clock.advance_to(START + 5 * HOUR)
+        assert play.bring().market_ids == ("kalshi:B-1", "kalshi:C-1")
+        [refused] = play.rows("select source, row_key, why from rejected_rows")
+        assert (refused["source"], refused["row_key"]) == ("settlement", "kalshi:A-1")
+        assert refused["why"].startswith(
+            "EarlyResolutionError: kalshi:A-1 resolved at 2026-01-04T23:00:00+00:00, before"
+        )
+        assert PerformanceTracker(play.instance).record_prediction_result().appended > 0
+
+
+def test_settlement_of_a_market_nobody_listed_is_refused_by_name(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Chatty:
+        name = "kalshi"
+
+        async def settlements(self, tickers: Sequence[str]) -> SettlementBatch:
+            del tickers
+            return SettlementBatch((Settlement("kalshi:NEVER-1", True, START + HOUR),))
+
+    with playing(database, monkeypatch, "A-1") as play:
+        news = asyncio.run(bring_resolutions(play.instance, cast("Venue", Chatty())))
+        assert (news.market_ids, news.rejected) == ((), 1)
+        [refused] = play.rows("select row_key, why from rejected_rows")
+        assert refused["row_key"] == "kalshi:NEVER-1"
+        assert refused["why"].startswith(
+            "UnknownMarketError: kalshi:NEVER-1 was settled by the venue, but never listed"
+        )
 
 
 def test_report_of_a_tiny_world_worked_by_hand(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.intake import Scan, scan_markets
 from ensemble_pipeline.ensemble.plan import BatchContext, Plan
 from ensemble_pipeline.ensemble.settlement import SettlementNews, bring_resolutions
-from ensemble_pipeline.sandbox.world import WorldAnswer
+from ensemble_pipeline.sandbox.world import WorldAnswer, WorldMarket
 from ensemble_pipeline.settings import Settings
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.venues.kalshi.client import KalshiVenue
@@ -45,6 +45,10 @@ class Play:
     def price(self, ticker: str, bid: str | None, ask: str | None, *, volume: str | None = "100000") -> None:
         """Put a book on a market from now on."""
         self.world.quotes[ticker] = quote_of(bid, ask, volume=volume, at=self.clock.now())
+
+    def put(self, market: WorldMarket) -> None:
+        """Let the world hold another truth about a market from now on."""
+        self.world.markets = {**self.world.markets, market.ticker: market}
 
     def with_venue(self, work: Callable[[KalshiVenue], Awaitable[T]]) -> T:
         """Run `work` with a venue client of its own."""
