@@ -135,6 +135,16 @@ def doctor(as_json: bool, port: int) -> None:
 
 
 @cli.command()
+@click.option("--from", "first", type=_DAY, required=True, help="First day, UTC.")
+@click.option("--to", "last", type=_DAY, required=True, help="Last day, UTC.")
+def backfill(first: datetime, last: datetime) -> None:
+    """Build the performance windows of a range of days anew from the ledger, in a single run."""
+    from ensemble_pipeline.pipeline.backfill import run_backfill
+
+    run_backfill(first.date(), last.date(), _load_definitions, click.echo)
+
+
+@cli.command()
 @click.argument("name", type=click.Choice(["normal", "conservative", "minimal", "suspended"]))
 @click.option("--cause", required=True, help="Why; kept with the change.")
 def mode(name: "Mode", cause: str) -> None:

@@ -3,15 +3,10 @@
 import dagster as dg
 
 from ensemble_pipeline.pipeline.assets.costs import budget_status, cost_report
+from ensemble_pipeline.pipeline.assets.judgements import calibration_tables, judgements
 from ensemble_pipeline.pipeline.assets.markets import EXTERNAL
 from ensemble_pipeline.pipeline.assets.monitoring import model_health
-from ensemble_pipeline.pipeline.assets.performance import (
-    calibration_tables,
-    model_rankings,
-    performance_windows,
-    scored_forecasts,
-    skill_cube,
-)
+from ensemble_pipeline.pipeline.assets.performance import performance_windows, scored_forecasts, skill_cube
 from ensemble_pipeline.pipeline.checks import CHECKS
 from ensemble_pipeline.pipeline.decide import IN_MEMORY, ensemble_decisions
 from ensemble_pipeline.pipeline.jobs import JOBS
@@ -27,7 +22,7 @@ defs = dg.Definitions(
         skill_cube,
         performance_windows,
         calibration_tables,
-        model_rankings,
+        judgements,
         model_health,
         budget_status,
         cost_report,

@@ -1,11 +1,13 @@
 """What must hold of the assets. Each check says what it compared, so that a failure names its cause."""
 
+from dataclasses import asdict
 from datetime import timedelta
 
 import dagster as dg
 
 from ensemble_pipeline.domain import MICRO_PER_USD
 from ensemble_pipeline.pipeline.resources import EnsembleResource
+from ensemble_pipeline.pipeline.tables import markdown_table
 
 
 @dg.asset_check(asset="budget_status", description="Spent and held stay within the day's hard limit; warns from 80%.")
@@ -39,6 +41,7 @@ def ledger_equals_calls(ensemble: EnsembleResource) -> dg.AssetCheckResult:
 
 @dg.asset_check(
     asset="performance_windows",
+    blocking=True,
     description="The windows reach up to the clock, less two hours and two ticks of their schedule.",
 )
 def windows_are_fresh(ensemble: EnsembleResource) -> dg.AssetCheckResult:
@@ -52,8 +55,57 @@ def windows_are_fresh(ensemble: EnsembleResource) -> dg.AssetCheckResult:
     as_of = PerformanceTracker(instance).learnt_until()
     return dg.AssetCheckResult(
         passed=as_of is not None and now - as_of <= allowed,
-        severity=dg.AssetCheckSeverity.WARN,
         metadata={"as_of": str(as_of), "now": now.isoformat(), "allowed_hours": allowed / timedelta(hours=1)},
+    )
+
+
+@dg.asset_check(
+    asset="performance_windows",
+    blocking=True,
+    description="The newest windows count what the ledger counts, by model and in each dimension; so does each cube.",
+)
+def counts_equal_ledger(ensemble: EnsembleResource) -> dg.AssetCheckResult:
+    """Count the newest windows and the cubes against the ledger."""
+    from ensemble_pipeline.store import audit
+
+    with ensemble.instance().database.connection() as connection:
+        off = {
+            "windows_off": audit.window_differences(connection),
+            "segments_off": audit.segment_differences(connection),
+            "cubes_off": audit.cube_differences(connection),
+        }
+    metadata = {name: markdown_table(rows) for name, rows in off.items()}
+    return dg.AssetCheckResult(passed=not any(off.values()), metadata=metadata)
+
+
+@dg.asset_check(
+    asset="performance_windows",
+    blocking=True,
+    description="Windows of hours spread over the history hold what was known then, and no later settlement.",
+)
+def windows_saw_nothing_later(ensemble: EnsembleResource) -> dg.AssetCheckResult:
+    """Count windows of several hours against the ledger as it was known at each."""
+    from ensemble_pipeline.store import audit
+
+    with ensemble.instance().database.connection() as connection:
+        off = audit.anachronisms(connection, hours=8)
+    return dg.AssetCheckResult(passed=not off, metadata={"windows_off": markdown_table(off)})
+
+
+@dg.asset_check(
+    asset="scored_forecasts",
+    description="No row was refused: neither a forecast, nor a settlement, nor a market; each refusal says why.",
+)
+def no_row_refused(ensemble: EnsembleResource) -> dg.AssetCheckResult:
+    """Show the newest refused rows."""
+    from ensemble_pipeline.store.markets import rejected_rows
+
+    with ensemble.instance().database.connection() as connection:
+        rows = rejected_rows(connection, most=20)
+    return dg.AssetCheckResult(
+        passed=not rows,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"refused": rows[0]["total"] if rows else 0, "newest": markdown_table(rows)},
     )
 
 
@@ -89,10 +141,30 @@ def ranking_agrees_with_windows(ensemble: EnsembleResource) -> dg.AssetCheckResu
     )
 
 
+@dg.asset_check(
+    asset="model_rankings",
+    description="No model does worse than its own past, by a CUSUM on paired differences.",
+)
+def no_model_degraded(ensemble: EnsembleResource) -> dg.AssetCheckResult:
+    """Show the models whose CUSUM passed its threshold."""
+    from ensemble_pipeline.ensemble.performance import PerformanceTracker
+
+    tracker = PerformanceTracker(ensemble.instance())
+    trends = tracker.get_trends(tracker.get_model_ranking())
+    degraded = [asdict(trend) for trend in trends.values() if trend.is_degraded]
+    return dg.AssetCheckResult(
+        passed=not degraded, severity=dg.AssetCheckSeverity.WARN, metadata={"degraded": markdown_table(degraded)}
+    )
+
+
 CHECKS = [
     budget_within_limits,
     ledger_equals_calls,
     windows_are_fresh,
+    counts_equal_ledger,
+    windows_saw_nothing_later,
+    no_row_refused,
+    no_model_degraded,
     scores_in_range,
     ranking_agrees_with_windows,
 ]

@@ -20,7 +20,7 @@ from ensemble_pipeline.ensemble.monitor import EnsembleMonitor
 from ensemble_pipeline.pipeline import launcher
 from ensemble_pipeline.pipeline.family import Family, require_free
 from ensemble_pipeline.pipeline.pending import is_quiet
-from ensemble_pipeline.pipeline.worlds import Home, WorldSpec, home_key, open_home, world_environment
+from ensemble_pipeline.pipeline.worlds import Home, WorldSpec, history_of, home_key, open_home, world_environment
 from ensemble_pipeline.sandbox.world import World
 from ensemble_pipeline.settings import Settings, load_settings
 from ensemble_pipeline.store.database import Database
@@ -84,7 +84,8 @@ def run_demo(options: DemoOptions, load_definitions: Callable[[], dg.Definitions
         # unwinds like Ctrl-C does: sandbox and PostgreSQL end with this process
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ExitStack() as stack:
-        home = stack.enter_context(open_home(home_key(world, options.member_policy), world.kind, fresh=options.fresh))
+        key = home_key(world, options.member_policy)
+        home = stack.enter_context(open_home(key, world.kind, history_of(world), fresh=options.fresh))
         os.environ.update(home.environment())
         launcher.prepare_dagster_home(home)
         family = stack.enter_context(_family(home))

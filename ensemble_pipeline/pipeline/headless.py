@@ -14,17 +14,15 @@ import dagster as dg
 from ensemble_pipeline.clock import ceil_hour
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.errors import EnsembleError
-from ensemble_pipeline.pipeline.jobs import bury_dead_runs
+from ensemble_pipeline.pipeline.jobs import QUIET_CONSOLE, bury_dead_runs
 from ensemble_pipeline.pipeline.pending import has_looked
 from ensemble_pipeline.pipeline.resources import EnsembleResource
 from ensemble_pipeline.pipeline.schedules import health_and_budget_schedule, windows_schedule
-from ensemble_pipeline.pipeline.sensors import market_sensor, settlement_sensor
+from ensemble_pipeline.pipeline.sensors import market_sensor, restatement_sensor, settlement_sensor
 from ensemble_pipeline.store.world_clock import StoredClock
 
 _MOST_FAILED_RUNS = 10
 _MOST_LOOKS = 10
-# events go to the database as ever; a terminal wants progress and errors
-_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
 class Timeline(Protocol):
@@ -100,6 +98,7 @@ class Conductor:
         """One round of everything that could request a run, settlements first; returns how many runs it took."""
         return (
             self._tick_sensor(settlement_sensor)
+            + self._tick_sensor(restatement_sensor)
             + self._tick_schedule(windows_schedule)
             + self._tick_schedule(health_and_budget_schedule)
             + self._tick_sensor(market_sensor)
@@ -131,7 +130,7 @@ class Conductor:
         for request in requests:
             job = self._definitions.resolve_job_def(request.job_name or job_name)
             result = job.execute_in_process(
-                run_config={**request.run_config, **_QUIET},
+                run_config={**request.run_config, **QUIET_CONSOLE},
                 instance=self._dagster,
                 tags={**request.tags, "dagster/run_key": request.run_key or ""},
                 raise_on_error=False,

@@ -5,19 +5,16 @@ from datetime import date
 import dagster as dg
 
 from ensemble_pipeline.pipeline.assets.costs import budget_status, cost_report
+from ensemble_pipeline.pipeline.assets.judgements import calibration_tables, judgements
 from ensemble_pipeline.pipeline.assets.monitoring import model_health
-from ensemble_pipeline.pipeline.assets.performance import (
-    calibration_tables,
-    model_rankings,
-    performance_windows,
-    scored_forecasts,
-    skill_cube,
-)
+from ensemble_pipeline.pipeline.assets.performance import performance_windows, scored_forecasts, skill_cube
 from ensemble_pipeline.pipeline.decide import ensemble_decisions
-from ensemble_pipeline.pipeline.partitions import range_tags
+from ensemble_pipeline.pipeline.partitions import RESTATEMENT_TAG, range_tags
 
 KIND_TAG = "ensemble/kind"
 BATCH_TAG = "ensemble/batch"
+# events go to the database as ever; a terminal wants progress and errors
+QUIET_CONSOLE = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -25,6 +22,8 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+
+_COUNTING_CHECKS = ("counts_equal_ledger", "windows_saw_nothing_later")
 
 decide_job = dg.define_asset_job(
     "decide",
@@ -35,10 +34,21 @@ decide_job = dg.define_asset_job(
 )
 learn_job = dg.define_asset_job(
     "learn",
-    selection=[scored_forecasts, skill_cube, performance_windows, calibration_tables, model_rankings],
+    selection=[scored_forecasts, skill_cube, performance_windows, calibration_tables, judgements],
     executor_def=dg.in_process_executor,
     tags={KIND_TAG: "learn"},
     description="Scores what settled and brings cube, windows, calibration and ranking up to the present hour.",
+)
+backfill_job = dg.define_asset_job(
+    "backfill",
+    # a range of the past says nothing about the present hour
+    selection=dg.AssetSelection.assets(skill_cube, performance_windows).without_checks()
+    | dg.AssetSelection.checks(
+        *(dg.AssetCheckKey(dg.AssetKey("performance_windows"), name) for name in _COUNTING_CHECKS)
+    ),
+    executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "backfill"},
+    description="Rebuilds cube and windows of a range of days from the ledger, in a single run.",
 )
 watch_job = dg.define_asset_job(
     "watch",
@@ -48,7 +58,7 @@ watch_job = dg.define_asset_job(
     tags={KIND_TAG: "watch"},
     description="Reads the health of the models and the state of the budget, and rebuilds the cost report.",
 )
-JOBS = [decide_job, learn_job, watch_job]
+JOBS = [decide_job, learn_job, backfill_job, watch_job]
 
 
 def decide_request(batch_id: int, markets: int) -> dg.RunRequest:
@@ -61,9 +71,10 @@ def decide_request(batch_id: int, markets: int) -> dg.RunRequest:
     )
 
 
-def learn_request(first: date, last: date) -> dg.RunRequest:
-    """A single run over the days from `first` to `last`."""
-    return dg.RunRequest(job_name=learn_job.name, tags=range_tags(first, last))
+def learn_request(first: date, last: date, *, is_restatement: bool = False) -> dg.RunRequest:
+    """A single run over the days from `first` to `last`; a restatement only adds to them what came late."""
+    tags = range_tags(first, last) | ({RESTATEMENT_TAG: "true"} if is_restatement else {})
+    return dg.RunRequest(job_name=learn_job.name, tags=tags)
 
 
 def watch_request() -> dg.RunRequest:

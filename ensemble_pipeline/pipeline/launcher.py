@@ -29,8 +29,11 @@ def prepare_dagster_home(home: Home) -> None:
     """Write Dagster's configuration and, the first time, its tables, so that no two processes create them at once."""
     home.folder.mkdir(parents=True, exist_ok=True)
     base = (files("ensemble_pipeline.pipeline") / "dagster.yaml").read_text()
-    (home.folder / "dagster.yaml").write_text(base)
-    (home.folder / HEADLESS_CONFIG).write_text(base + _NO_COMPUTE_LOGS)
+    for name, text in (("dagster.yaml", base), (HEADLESS_CONFIG, base + _NO_COMPUTE_LOGS)):
+        file = home.folder / name
+        # a daemon may be reading it
+        if not file.exists() or file.read_text() != text:
+            file.write_text(text)
     database = Database(home.database_url)
     with database.connection() as connection:
         row = connection.execute("select to_regclass('public.event_logs') is not null as is_there").fetchone()

@@ -24,6 +24,9 @@ def daily_partitions(first: str, last: str | None, today: date) -> dg.DailyParti
     )
 
 
+RESTATEMENT_TAG = "ensemble/restatement"
+"""Marks runs that add to standing days what came late, in place of rebuilding them."""
+
 _HISTORY = load_history()
 DAYS = daily_partitions(_HISTORY.history_start, _HISTORY.history_end, RealClock().now().date())
 
@@ -40,3 +43,8 @@ def span_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
     """First and last day of the run's partition range."""
     keys = context.partition_key_range
     return date.fromisoformat(keys.start), date.fromisoformat(keys.end)
+
+
+def is_restatement(context: dg.AssetExecutionContext) -> bool:
+    """Whether the run was asked to add what came late, and not to rebuild."""
+    return RESTATEMENT_TAG in context.run.tags

@@ -23,7 +23,12 @@ def is_learnt(instance: "Instance") -> bool:
     from ensemble_pipeline.ensemble.performance import PerformanceTracker
 
     tracker = PerformanceTracker(instance)
-    return has_looked(instance, SETTLEMENTS) and not tracker.unlearnt_resolution() and not tracker.days_to_learn()
+    return (
+        has_looked(instance, SETTLEMENTS)
+        and tracker.unlearnt_resolution() is None
+        and not tracker.days_to_learn()
+        and not tracker.days_to_restate()
+    )
 
 
 def is_quiet(instance: "Instance") -> bool:

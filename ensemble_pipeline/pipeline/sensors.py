@@ -116,8 +116,8 @@ def settlement_sensor(
         news = asyncio.run(_bring(ensemble.instance()))
     except VenueUnavailableError as error:
         return dg.SkipReason(str(error))
-    span = _days_due(ensemble.instance())
-    requests = [] if span is None or is_under_way(context.instance, learn_job.name) else [learn_request(*span)]
+    span = None if is_under_way(context.instance, learn_job.name) else _days_due(ensemble.instance())
+    requests = [] if span is None else [learn_request(*span)]
     return dg.SensorResult(run_requests=requests, asset_events=[_settled(news)] if news.market_ids else [])
 
 
@@ -127,16 +127,41 @@ def _days_due(instance: "Instance") -> tuple[date, date] | None:
     from ensemble_pipeline.store.world_clock import StoredClock
 
     tracker = PerformanceTracker(instance)
-    news = tracker.unlearnt_resolution()
-    if news is not None:
-        return news[:2]
+    due = tracker.days_to_learn()
+    if tracker.unlearnt_resolution() is not None:
+        # late ones touch earlier days too: once they are scored, `restatement_sensor` finds which
+        today = instance.clock.now().date()
+        return due or (today, today)
     speed = StoredClock(instance.database).speed()
     if speed == 1.0:
         return None
     learnt = tracker.learnt_until()
     patience = timedelta(hours=_HOURS_AT_A_TIME if speed else 0)
     is_due = learnt is None or instance.clock.now() - learnt >= patience
-    return tracker.days_to_learn() if is_due else None
+    return due if is_due else None
+
+
+@dg.sensor(
+    job=learn_job,
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Finds days whose windows stand and that a late, corrected or withdrawn settlement touches, and requests just "
+        "those partitions. There is no cursor to lose: a day is touched until its windows hold what touches it."
+    ),
+)
+def restatement_sensor(
+    context: dg.SensorEvaluationContext, ensemble: EnsembleResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Request restatements of the days that late rows of the ledger touch."""
+    from ensemble_pipeline.ensemble.performance import PerformanceTracker
+
+    spans = PerformanceTracker(ensemble.instance()).days_to_restate()
+    if not spans:
+        return dg.SkipReason("every day's windows hold what touches them")
+    if is_under_way(context.instance, learn_job.name):
+        return dg.SkipReason("a learning run is under way")
+    return dg.SensorResult(run_requests=[learn_request(*span, is_restatement=True) for span in spans])
 
 
 async def _bring(instance: "Instance") -> "SettlementNews":
@@ -155,4 +180,4 @@ def _settled(news: "SettlementNews") -> dg.AssetMaterialization:
     return dg.AssetMaterialization("resolutions", metadata=metadata)
 
 
-SENSORS = [market_sensor, settlement_sensor]
+SENSORS = [market_sensor, settlement_sensor, restatement_sensor]

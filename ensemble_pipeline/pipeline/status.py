@@ -5,10 +5,9 @@ from typing import Any
 from ensemble_pipeline.ensemble.fallback import FallbackManager, Mode
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.monitor import EnsembleMonitor
-from ensemble_pipeline.errors import DatabaseError
 from ensemble_pipeline.pipeline.worlds import current_database
 from ensemble_pipeline.settings import load_settings
-from ensemble_pipeline.store.migrate import pending_revisions
+from ensemble_pipeline.store.migrate import require_migrated
 from ensemble_pipeline.store.world_clock import StoredClock
 
 
@@ -20,11 +19,7 @@ def read_status() -> dict[str, Any]:
     """
     settings = load_settings()
     with current_database(settings) as database:
-        if pending := pending_revisions(database):
-            raise DatabaseError(
-                f"migrations {', '.join(pending)} of this database are pending: "
-                "`ensemble up` or `ensemble demo` applies them"
-            )
+        require_migrated(database)
         return EnsembleMonitor(Instance(settings, database, StoredClock(database))).track_performance()
 
 

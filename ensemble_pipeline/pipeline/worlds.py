@@ -17,8 +17,8 @@ from ensemble_pipeline.sandbox.world import World, WorldModel
 from ensemble_pipeline.settings import Settings, load_settings
 from ensemble_pipeline.store.database import Database, require_row
 from ensemble_pipeline.store.embedded import EmbeddedServer, start_embedded
-from ensemble_pipeline.store.migrate import migrate
-from ensemble_pipeline.store.worlds import claim_world
+from ensemble_pipeline.store.migrate import current_revision, migrate
+from ensemble_pipeline.store.worlds import LIVE, claim_world, world_key_of
 
 SANDBOX_KEY = "sandbox"
 _KEY_VARIABLE = "ENSEMBLE_SANDBOX_KEY"
@@ -60,6 +60,16 @@ def home_key(world: World, member_policy: str) -> str:
     return f"{world.key}-{member_policy}"
 
 
+def history_of(world: World) -> tuple[date, date]:
+    """The first and the last day of a world; what became known in its last hour is first seen an hour later."""
+    return world.starts_at.date(), (world.ends_at + timedelta(hours=1)).date()
+
+
+def history_environment(first: date, last: date) -> dict[str, str]:
+    """The settings that name the days of a history."""
+    return {"ENSEMBLE_HISTORY_START": first.isoformat(), "ENSEMBLE_HISTORY_END": last.isoformat()}
+
+
 def world_environment(world: World, sandbox_url: str, member_policy: str) -> dict[str, str]:
     """The settings, as environment variables, of an instance that lives in `world`.
 
@@ -70,8 +80,7 @@ def world_environment(world: World, sandbox_url: str, member_policy: str) -> dic
         "ENSEMBLE_KALSHI_BASE_URL": f"{sandbox_url}/trade-api/v2",
         "ENSEMBLE_MEMBERS": json.dumps([_member(model) for model in world.models]),
         "ENSEMBLE_ENSEMBLE__MEMBER_POLICY": member_policy,
-        "ENSEMBLE_HISTORY_START": world.starts_at.date().isoformat(),
-        "ENSEMBLE_HISTORY_END": (world.ends_at + timedelta(hours=1)).date().isoformat(),
+        **history_environment(*history_of(world)),
         _KEY_VARIABLE: SANDBOX_KEY,
     }
     for provider in sorted({model.provider for model in world.models}):
@@ -130,7 +139,9 @@ def database_name(world_key: str) -> str:
 
 
 @contextmanager
-def open_home(world_key: str, kind: str, *, fresh: bool = False) -> Iterator[Home]:
+def open_home(
+    world_key: str, kind: str, history: tuple[date, date] | None = None, *, fresh: bool = False
+) -> Iterator[Home]:
     """The home of a world, with its schema up to date: the database that is named, else one of the embedded server.
 
     The embedded server is released last, and stops where no other process needs it.
@@ -160,7 +171,7 @@ def open_home(world_key: str, kind: str, *, fresh: bool = False) -> Iterator[Hom
                 server.drop_database(name)
             url = server.ensure_database(name)
             (settings.data_dir / _CURRENT).write_text(name)
-        _prepare(url, world_key, kind)
+        _prepare(url, world_key, kind, history)
         yield Home(url, folder, server)
 
 
@@ -175,11 +186,11 @@ def _only_player(url: str, name: str) -> Iterator[None]:
         yield
 
 
-def _prepare(url: str, world_key: str, kind: str) -> None:
+def _prepare(url: str, world_key: str, kind: str, history: tuple[date, date] | None) -> None:
     database = Database(url)
     migrate(database)
     with database.connection() as connection:
-        claim_world(connection, world_key, kind)
+        claim_world(connection, world_key, kind, history)
     database.close()
 
 
@@ -190,20 +201,42 @@ def current_database(settings: Settings) -> Iterator[Database]:
     Raises:
         UserError: nothing was ever started here and no database is named.
     """
-    server = None
-    if settings.database_url is not None:
-        url = settings.database_url.get_secret_value()
-    else:
-        marker = settings.data_dir / _CURRENT
-        if not marker.exists():
-            raise UserError("Nothing was started here yet: run `ensemble demo` or `ensemble up` first.")
-        server = start_embedded(settings.data_dir)
-        server.hold()
-        url = server.url(marker.read_text())
+    with current_home(settings) as home:
+        database = Database(home.database_url)
+        try:
+            yield database
+        finally:
+            database.close()
+
+
+def _world_in(url: str) -> str:
     database = Database(url)
     try:
-        yield database
+        with database.connection() as connection:
+            key = None if current_revision(connection) is None else world_key_of(connection)
     finally:
         database.close()
-        if server is not None:
-            server.release()
+    return key or LIVE
+
+
+@contextmanager
+def current_home(settings: Settings) -> Iterator[Home]:
+    """The home of the instance last started here, or of the database that is named.
+
+    Raises:
+        UserError: nothing was ever started here and no database is named.
+    """
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        yield Home(url, settings.data_dir / "dagster" / database_name(_world_in(url)), None)
+        return
+    marker = settings.data_dir / _CURRENT
+    if not marker.exists():
+        raise UserError("Nothing was started here yet: run `ensemble demo` or `ensemble up` first.")
+    name = marker.read_text()
+    server = start_embedded(settings.data_dir)
+    server.hold()
+    try:
+        yield Home(server.url(name), settings.data_dir / "dagster" / name, server)
+    finally:
+        server.release()

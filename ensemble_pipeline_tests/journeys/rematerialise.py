@@ -10,7 +10,7 @@ import os
 from datetime import date, timedelta
 
 from ensemble_pipeline.pipeline import launcher
-from ensemble_pipeline.pipeline.worlds import WorldSpec, home_key, open_home, world_environment
+from ensemble_pipeline.pipeline.worlds import WorldSpec, history_of, home_key, open_home, world_environment
 from ensemble_pipeline.settings import load_settings
 from ensemble_pipeline.store.database import Database
 
@@ -19,7 +19,7 @@ WORLD = WorldSpec(None, None, None, seed=7, days=3, markets_per_day=4)
 
 def main() -> None:
     world = WORLD.open()
-    with open_home(home_key(world, "all"), world.kind) as home:
+    with open_home(home_key(world, "all"), world.kind, history_of(world)) as home:
         os.environ.update(home.environment())
         # nobody is asked here, so nothing has to answer at this address
         os.environ.update(world_environment(world, "http://127.0.0.1:9", "all"))
@@ -53,8 +53,10 @@ def main() -> None:
 def _forget(database: Database, first: date, last: date) -> None:
     """Empty the derived tables of some days, so that nothing of one materialisation can be taken for the next."""
     with database.connection() as connection:
-        for table in ("performance_windows", "skill_cube"):
-            connection.execute(f"delete from {table} where day between %s and %s", [first, last])
+        for table, hour in (("performance_windows", "as_of"), ("skill_cube", "hour_at")):
+            connection.execute(
+                f"delete from {table} where ({hour} at time zone 'UTC')::date between %s and %s", [first, last]
+            )
 
 
 def _digest(database: Database) -> str:
@@ -63,8 +65,8 @@ def _digest(database: Database) -> str:
         rows = [
             connection.execute(f"select * from {table} order by {key}").fetchall()
             for table, key in (
-                ("skill_cube", "hour_at, model_id, category"),
-                ("performance_windows", "as_of, window_hours, model_id, category"),
+                ("skill_cube", "hour_at, seen_from, key_id"),
+                ("performance_windows", "as_of, window_hours, key_id"),
             )
         ]
     text = json.dumps(rows, default=str, sort_keys=True)

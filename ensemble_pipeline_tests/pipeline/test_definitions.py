@@ -29,9 +29,9 @@ print(json.dumps(found))
 WANTED = {
     "asset markets", "asset resolutions", "asset forecast_log", "asset ensemble_decisions", "asset scored_forecasts",
     "asset skill_cube", "asset performance_windows", "asset calibration_tables", "asset model_rankings",
-    "asset model_health", "asset budget_status", "asset cost_report",
-    "sensor market_sensor", "sensor settlement_sensor", "schedule windows_schedule",
-    "schedule health_and_budget_schedule", "job decide", "job learn", "job watch",
+    "asset model_strengths", "asset model_health", "asset budget_status", "asset cost_report",
+    "sensor market_sensor", "sensor settlement_sensor", "sensor restatement_sensor", "schedule windows_schedule",
+    "schedule health_and_budget_schedule", "job decide", "job learn", "job backfill", "job watch",
 }  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def test_everything_in_the_definitions_says_what_it_is() -> None:
     found = json.loads(done.stdout)
     assert set(found) >= WANTED
     assert [name for name, text in found.items() if not (text or "").strip()] == []
-    assert len([name for name in found if name.startswith("check ")]) >= 5
+    assert len([name for name in found if name.startswith("check ")]) >= 9
 
 
 def test_workspace_validates_from_the_repository_root_where_a_database_is_named(server: EmbeddedServer) -> None:

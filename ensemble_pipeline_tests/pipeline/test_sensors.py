@@ -1,15 +1,19 @@
 """Sensors as functions, over a real venue on loopback and a Dagster instance in memory."""
 
+from datetime import timedelta
+
 import dagster as dg
 import pytest
 
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.performance import PerformanceTracker
-from ensemble_pipeline.pipeline.jobs import BATCH_TAG
+from ensemble_pipeline.pipeline.jobs import BATCH_TAG, learn_job
+from ensemble_pipeline.pipeline.partitions import RESTATEMENT_TAG
 from ensemble_pipeline.pipeline.resources import EnsembleResource
-from ensemble_pipeline.pipeline.sensors import market_sensor, renew_failed, settlement_sensor
+from ensemble_pipeline.pipeline.sensors import market_sensor, renew_failed, restatement_sensor, settlement_sensor
 from ensemble_pipeline.settings import Settings
 from ensemble_pipeline.store import markets
+from ensemble_pipeline_tests.ensemble.history import HOUR, NOW, put_forecasts, settle
 from ensemble_pipeline_tests.pipeline.conftest import Live
 
 # Dagster asks pydantic for the fields of a resource by their old name
@@ -148,3 +152,40 @@ def test_settlement_sensor_brings_what_settled_and_asks_for_it_once(
     assert keys(again) == []
     assert isinstance(again, dg.SensorResult)
     assert not again.asset_events
+
+
+def test_restatement_sensor_requests_just_the_days_that_a_late_settlement_touches(
+    live: Live, dagster_instance: dg.DagsterInstance
+) -> None:
+    asked = NOW
+    live.clock.advance_to(asked)
+    for ticker in ("M-1", "LATE"):
+        put_forecasts(live.instance.database, {"a": 0.8, "b": 0.6}, ticker=ticker, event=ticker, at=asked)
+    settle(live.instance.database, "M-1", True, resolved_at=asked + HOUR)
+    live.clock.advance_to(asked + timedelta(days=40))
+    tracker = PerformanceTracker(live.instance)
+    tracker.record_prediction_result()
+    tracker.update_rolling_windows(asked.date(), live.clock.now().date())
+    assert isinstance(tick(restatement_sensor, live.instance, dagster_instance), dg.SkipReason)
+    known = (asked + timedelta(days=3)).replace(hour=12, minute=0, second=0, microsecond=0)
+    settle(live.instance.database, "LATE", False, resolved_at=known)
+    tracker.record_prediction_result()
+    result = tick(restatement_sensor, live.instance, dagster_instance)
+    assert isinstance(result, dg.SensorResult)
+    [request] = result.run_requests or []
+    assert request.job_name == learn_job.name
+    assert request.tags[RESTATEMENT_TAG] == "true"
+    assert request.tags["dagster/asset_partition_range_start"] == known.date().isoformat()
+    assert request.tags["dagster/asset_partition_range_end"] == (known + timedelta(hours=719)).date().isoformat()
+    run = dagster_instance.create_run_for_job(_named(learn_job.name), status=dg.DagsterRunStatus.STARTED)
+    assert isinstance(tick(restatement_sensor, live.instance, dagster_instance), dg.SkipReason)
+    dagster_instance.report_run_failed(run)
+    assert isinstance(tick(restatement_sensor, live.instance, dagster_instance), dg.SensorResult)
+
+
+def _named(name: str) -> dg.JobDefinition:
+    @dg.job(name=name)
+    def made() -> None:
+        pass
+
+    return made

@@ -35,7 +35,7 @@ def budget_status(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
 
 
 @dg.asset(
-    deps=["ensemble_decisions", "performance_windows"],
+    deps=["ensemble_decisions"],
     group_name="costs",
     kinds={"postgres"},
     description="Calls, failures and cost by model, category and day over the last 30 days, from the ledger alone.",

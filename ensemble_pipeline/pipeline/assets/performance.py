@@ -1,12 +1,11 @@
 """Scores, the skill cube and the performance windows."""
 
-from dataclasses import asdict
-
 import dagster as dg
 
 from ensemble_pipeline.pipeline.assets.markets import FORECAST_LOG, RESOLUTIONS
-from ensemble_pipeline.pipeline.partitions import DAYS, span_of
+from ensemble_pipeline.pipeline.partitions import DAYS, is_restatement, span_of
 from ensemble_pipeline.pipeline.resources import EnsembleResource
+from ensemble_pipeline.pipeline.table_schemas import schema_of
 from ensemble_pipeline.pipeline.tables import markdown_table
 
 _LOOK_BACK_DAYS = 30
@@ -16,17 +15,19 @@ _LOOK_BACK_DAYS = 30
     deps=[FORECAST_LOG, RESOLUTIONS],
     group_name="learning",
     kinds={"postgres", "numpy"},
+    metadata=schema_of("scored_forecasts"),
     description=(
         "The append-only ledger of scored forecasts: Brier score, log loss and conditions of each forecast whose "
-        "market settled. Materialise it again at any time: what is scored is not scored twice."
+        "market settled. Materialise it again at any time: what is scored is not scored twice. A row that makes no "
+        "sense is refused and shown by the check `no_row_refused`."
     ),
 )
 def scored_forecasts(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
     """Score what settled."""
     from ensemble_pipeline.ensemble.performance import PerformanceTracker
 
-    rows = PerformanceTracker(ensemble.instance()).record_prediction_result()
-    return dg.MaterializeResult(metadata={"dagster/row_count": rows})
+    scored = PerformanceTracker(ensemble.instance()).record_prediction_result()
+    return dg.MaterializeResult(metadata={"dagster/row_count": scored.appended, "refused": scored.refused})
 
 
 @dg.asset(
@@ -35,16 +36,19 @@ def scored_forecasts(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="learning",
     kinds={"postgres", "numpy"},
+    metadata=schema_of("skill_cube"),
     description=(
-        "Additive sums per hour, model and category, in int64 fixed point: what every window is a difference of. "
+        "Additive sums per hour, model and segment, in int64 fixed point: what every window is a difference of. One "
+        "cube each over categories, volatility regimes, expiry buckets, bins of probability and buckets of latency. "
         "Derived from the ledger; any range can be rebuilt."
     ),
 )
 def skill_cube(context: dg.AssetExecutionContext, ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
-    """Rebuild the hourly sums of the run's days."""
+    """Rebuild the hourly sums of the run's days, or add to the cube what came late."""
     from ensemble_pipeline.ensemble.performance import PerformanceTracker
 
-    cells = PerformanceTracker(ensemble.instance()).update_skill_cube(*span_of(context))
+    tracker = PerformanceTracker(ensemble.instance())
+    cells = tracker.update_skill_cube(*span_of(context), is_restatement=is_restatement(context))
     return dg.MaterializeResult(metadata={"dagster/row_count": cells})
 
 
@@ -61,81 +65,26 @@ def skill_cube(context: dg.AssetExecutionContext, ensemble: EnsembleResource) ->
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="learning",
     kinds={"postgres", "numpy"},
+    metadata=schema_of("performance_windows"),
     description=(
-        "Performance over 1h, 6h, 24h, 7d and 30d as of each hour of the day, by model and by model and category. "
-        "Any range backfills in a single run and gives the same rows as hour-by-hour materialisation did."
+        "Performance over 1h, 6h, 24h, 7d and 30d as of each hour of the day, by model, and by model and category, "
+        "volatility regime and expiry bucket. Any range backfills in a single run (here, or `ensemble backfill`) and "
+        "gives the same rows as hour-by-hour materialisation did; late settlements are added to the days they touch."
     ),
 )
 def performance_windows(context: dg.AssetExecutionContext, ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
-    """Materialise the hourly as-of rows of the run's days."""
+    """Materialise the hourly as-of rows of the run's days, or add to them what came late."""
     from ensemble_pipeline.ensemble.performance import PerformanceTracker
 
     tracker = PerformanceTracker(ensemble.instance())
-    learnt = tracker.update_rolling_windows(*span_of(context))
+    restates = is_restatement(context)
+    learnt = tracker.update_rolling_windows(*span_of(context), is_restatement=restates)
     rows = tracker.calculate_accuracy(learnt.as_of)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": learnt.rows,
+            "is_restatement": restates,
             "as_of": learnt.as_of.isoformat(),
             "newest_windows": markdown_table(rows),
-        }
-    )
-
-
-@dg.asset(
-    deps=[performance_windows, scored_forecasts],
-    group_name="learning",
-    kinds={"postgres", "numpy"},
-    description=(
-        "The temperature applied to every pooled forecast, fitted with a ridge towards 1 on settled decisions. "
-        "A slope above 1 says that the pool was too timid, below 1 that it was too bold."
-    ),
-)
-def calibration_tables(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
-    """Fit and record the calibration."""
-    from ensemble_pipeline.ensemble.performance import PerformanceTracker
-
-    tracker = PerformanceTracker(ensemble.instance())
-    table = tracker.calibrate()
-    diagram, error = tracker.reliability()
-    rows = [
-        {"from": float(low), "to": float(high), "n": int(n), "mean_p": float(said), "outcome": float(came)}
-        for low, high, n, said, came in zip(
-            diagram.lower, diagram.upper, diagram.n, diagram.mean_p, diagram.mean_outcome, strict=True
-        )
-    ]
-    return dg.MaterializeResult(
-        metadata={
-            "reliability": markdown_table(rows),
-            "expected_calibration_error": error if table.n else "no settled decision yet",
-            "calibration_id": table.calibration_id,
-            "as_of": table.as_of.isoformat(),
-            "slope": table.slope,
-            "settled_decisions": table.n,
-            "effective_n": table.effective_n,
-        }
-    )
-
-
-@dg.asset(
-    deps=[performance_windows, scored_forecasts],
-    group_name="learning",
-    kinds={"postgres", "numpy"},
-    description=(
-        "Whom to trust: each model's skill against the panel, shrunk towards the panel where evidence is thin, and the "
-        "weight that follows from it. Every decision records which ranking it used."
-    ),
-)
-def model_rankings(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
-    """Rank the models and record the ranking."""
-    from ensemble_pipeline.ensemble.performance import PerformanceTracker
-
-    ranking = PerformanceTracker(ensemble.instance()).rank()
-    return dg.MaterializeResult(
-        metadata={
-            "ranking_id": ranking.ranking_id,
-            "as_of": ranking.as_of.isoformat(),
-            "partition": ranking.as_of.date().isoformat(),
-            "ranking": markdown_table([asdict(row) for row in ranking.rows]),
         }
     )
