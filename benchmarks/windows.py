@@ -1,91 +1,164 @@
-"""Rolling windows from raw scored rows: cube and prefix sums against a numpy mask per window.
+"""Rolling windows from a ledger of scored forecasts: against DuckDB and polars, at ten times the rows, and folded.
 
-The alternative is what one writes first and what stays right: for each as-of hour and window select the rows by a
-mask, then add them up per model and category with `np.bincount`. Both score the rows themselves, and both produce the
-same int64 table, which is checked.
+Three questions. Is it faster than SQL and than a data frame, for the same table, without needing more memory? Does
+time grow with the rows and no faster? What does adding one late settlement cost against computing the range anew?
 """
 
+import tempfile
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import fields, replace
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ensemble_pipeline.forecasting.scoring import brier_score, is_correct, log_loss, to_fixed_e9
-from ensemble_pipeline.forecasting.skill_cube import SUM_FIELDS, build_cells
+from benchmarks._windows.contender import Process
+from benchmarks._windows.ledger import (
+    AS_OF_HOURS,
+    BEFORE_WINDOWS,
+    FIRST_HOUR,
+    N_CATEGORIES,
+    N_DAYS,
+    N_MODELS,
+    N_ROWS,
+    Forecasts,
+    whole,
+)
+from ensemble_pipeline.forecasting.arrays import IntArray
+from ensemble_pipeline.forecasting.skill_cube import SECONDS_PER_HOUR, SUM_FIELDS, hour_seen, sum_cells
 from ensemble_pipeline.forecasting.windows import WINDOW_HOURS, WindowTable, window_sums
 
-N_ROWS, N_DAYS, N_AS_OF, N_MODELS, N_CATEGORIES = 1_000_000, 200, 720, 12, 8
-FIRST_HOUR = 490_000
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Result = TypeVar("Result")
+PLANS = {
+    "duckdb": f"DuckDB {version('duckdb')}, dense prefix table + hash join",
+    "polars join": f"polars {version('polars')}, dense prefix table + join",
+    "polars shift": f"polars {version('polars')}, dense prefix table by scatter, shifted",
+}
+DIMENSIONS = ("category", "regime", "expiry")
+MANY = 10
 
 
 def run() -> str:
-    rng = np.random.default_rng(20_260_101)
-    known_at_s = np.sort(FIRST_HOUR * 3600 + rng.integers(0, N_DAYS * 86_400, N_ROWS))
-    model, category = rng.integers(0, N_MODELS, N_ROWS), rng.integers(0, N_CATEGORIES, N_ROWS)
-    p, outcome, market = rng.uniform(size=N_ROWS), rng.integers(0, 2, N_ROWS), rng.uniform(size=N_ROWS)
-    cost, latency, sign = rng.integers(0, 80_000, N_ROWS), rng.integers(0, 30_000, N_ROWS), np.ones(N_ROWS, np.int64)
-    as_of = FIRST_HOUR + N_DAYS * 24 - np.arange(N_AS_OF)[::-1]
+    with tempfile.TemporaryDirectory(prefix="ensemble-windows-") as name:
+        folder = Path(name)
+        return "\n".join(
+            (
+                _against_others(folder, "from the rows the windows hold", BEFORE_WINDOWS, repeats=15),
+                _against_others(folder, f"from all {N_DAYS} days", FIRST_HOUR, repeats=9),
+                _growth(folder),
+                _late_settlement(),
+            )
+        )
 
-    def ours() -> WindowTable:
-        cells = build_cells(known_at_s, model, category, p, outcome, market, cost, latency, sign)
-        return window_sums(cells, as_of, WINDOW_HOURS)
 
-    def masks() -> Integers:
-        scored = _scored_columns(p, outcome, market, cost, latency)
-        return _mask_per_window(known_at_s, model, category, scored, as_of)
-
-    ours_s, table = _timed(ours, repeats=3)
-    mask_s, expected = _timed(masks, repeats=1)
-    keys = np.column_stack((table.as_of_hour, table.window_hours, table.model, table.category))
-    assert np.array_equal(np.hstack((keys, table.sums)), expected)
+def _against_others(folder: Path, what: str, after: int, repeats: int) -> str:
+    ours, *others = _race([(name, N_ROWS) for name in ("ours", *PLANS)], folder, after, repeats)
+    table = np.load(ours.result)
+    assert all(np.array_equal(table, np.load(other.result)) for other in others)
+    ratios = "; ".join(
+        f"{PLANS[other.name]} {other.seconds:.3f} s, ratio {other.seconds / ours.seconds:.1f}, peak {_memory(other)}"
+        for other in others
+    )
     return (
-        f"windows: {N_ROWS:,} forecasts, {N_AS_OF} as-of hours x {len(WINDOW_HOURS)} windows, {len(table):,} rows out:"
-        f" ours {ours_s:.3f} s, numpy mask + bincount per window {mask_s:.1f} s, ratio {mask_s / ours_s:.0f}"
+        f"windows {what}: {N_ROWS:,} forecasts ({N_MODELS} models x {N_CATEGORIES} categories, {N_DAYS} days),"
+        f" {len(AS_OF_HOURS)} as-of hours x {len(WINDOW_HOURS)} lengths, {table.shape[1]:,} rows out:"
+        f" ours {ours.seconds:.3f} s, peak {_memory(ours)}; {ratios}"
     )
 
 
-def _timed(work: Callable[[], Result], repeats: int) -> tuple[float, Result]:
+def _memory(process: Process) -> str:
+    return f"{process.peak_mb:.0f} MB ({process.loaded_mb:.0f} loaded)"
+
+
+def _growth(folder: Path) -> str:
+    few, many = _race([("ours", N_ROWS), ("ours", MANY * N_ROWS)], folder, FIRST_HOUR, repeats=5)
+    return (
+        f"windows, growth: {N_ROWS:,} forecasts {few.seconds:.3f} s, {MANY * N_ROWS:,} forecasts of as many days"
+        f" {many.seconds:.3f} s, peak {_memory(many)}: {many.seconds / few.seconds:.1f} times the time"
+        f" for {MANY} times the rows, all of them read"
+    )
+
+
+def _race(entries: Sequence[tuple[str, int]], folder: Path, after: int, repeats: int) -> list[Process]:
+    """All load, then take turns, so that other work on the machine weighs on all alike."""
+    with ExitStack() as stack:
+        found = [
+            stack.enter_context(Process(name, n_rows, after, folder / f"{index}.npy"))
+            for index, (name, n_rows) in enumerate(entries)
+        ]
+        for _ in range(repeats):
+            for process in found:
+                process.compute()
+    return found
+
+
+def _late_settlement() -> str:
+    """Forecasts of one market that was settled 30 days ago, at the first as-of hour: every as-of hour has to hold them.
+
+    Folding is done as the pipeline does it: the windows of the late rows alone are what they add to the table.
+    """
+    ledger = whole(N_ROWS)
+    late = _settled_at(int(AS_OF_HOURS[0]), ledger)
+    held = _slice(ledger, int(np.searchsorted(ledger.known_at_s, BEFORE_WINDOWS * SECONDS_PER_HOUR, "right")), N_ROWS)
+    fold_s, added = _best(_windows, late, repeats=30)
+    all_s, anew = _best(_windows, _joined(ledger, late), repeats=3)
+    held_s, anew_of_held = _best(_windows, _joined(held, late), repeats=3)
+    for old, addend, *new in zip(_windows(ledger), added, anew, anew_of_held, strict=True):
+        expected = _total((old, addend))
+        assert all(np.array_equal(expected, _total((table,))) for table in new)
+    return (
+        f"windows, late settlement: {len(late)} forecasts settled {len(AS_OF_HOURS) // 24} days ago change"
+        f" {sum(len(it) for it in added):,} rows by {', '.join(DIMENSIONS)}: folding them in {fold_s * 1e3:.1f} ms;"
+        f" the {len(AS_OF_HOURS)} hours anew from all {N_ROWS:,} forecasts {all_s:.3f} s, ratio {all_s / fold_s:.0f};"
+        f" from the {len(held):,} they hold {held_s:.3f} s, ratio {held_s / fold_s:.0f}"
+    )
+
+
+def _windows(rows: Forecasts) -> list[WindowTable]:
+    hour, columns = hour_seen(rows.known_at_s), rows.columns()
+    cubes = (sum_cells(hour, hour, rows.model, getattr(rows, dimension), columns) for dimension in DIMENSIONS)
+    return [window_sums(cells, AS_OF_HOURS) for cells in cubes]
+
+
+def _best(
+    work: Callable[[Forecasts], list[WindowTable]], rows: Forecasts, repeats: int
+) -> tuple[float, list[WindowTable]]:
     """The shortest time of `repeats` runs, and the last result."""
-    times = []
+    seconds = []
     for _ in range(repeats):
         started = time.perf_counter()
-        result = work()
-        times.append(time.perf_counter() - started)
-    return min(times), result
+        result = work(rows)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds), result
 
 
-def _scored_columns(p: Floats, y: Integers, market: Floats, cost: Integers, latency: Integers) -> list[Floats]:
-    """The additive columns of every row, as floats that hold integers: bincount adds up floats, exactly to 2^53."""
-    brier, market_brier = brier_score(p, y), brier_score(market, y)
-    ones = np.ones(len(p))
-    e9 = (brier, np.square(brier), log_loss(p, y), p, p * y, np.square(p), np.square(brier - market_brier))
-    brier_e9, brier_sq_e9, loss_e9, p_e9, p_y_e9, p_sq_e9, market_sq_e9 = (to_fixed_e9(x) for x in e9)
-    market_e9 = brier_e9 - to_fixed_e9(market_brier)
-    scores = (brier_e9, brier_sq_e9, loss_e9, is_correct(p, y), p_e9, y, p_y_e9, p_sq_e9)
-    return [np.asarray(x, dtype=np.float64) for x in (ones, *scores, ones, market_e9, market_sq_e9, cost, latency)]
+def _settled_at(hour: int, like: Forecasts) -> Forecasts:
+    """One forecast of each model, on one market."""
+    return replace(
+        _slice(like, 0, N_MODELS),
+        known_at_s=np.full(N_MODELS, hour * SECONDS_PER_HOUR),
+        model=np.arange(N_MODELS),
+        **{dimension: np.full(N_MODELS, 1) for dimension in (*DIMENSIONS, "outcome")},
+    )
 
 
-def _mask_per_window(
-    known_at_s: Integers, model: Integers, category: Integers, columns: list[Floats], as_of_hours: Integers
-) -> Integers:
-    """Rows of (as-of hour, window, model, category, sums), in the order in which `window_sums` returns them."""
-    hour = -(-known_at_s // 3600)
-    key = model * N_CATEGORIES + category
-    found = []
-    for as_of in as_of_hours.tolist():
-        for length in WINDOW_HOURS:
-            inside = (hour > as_of - length) & (hour <= as_of)
-            cell = key[inside]
-            size = N_MODELS * N_CATEGORIES
-            sums = np.array([np.bincount(cell, weights=column[inside], minlength=size) for column in columns])
-            by_category = sums.astype(np.int64).reshape(len(SUM_FIELDS), N_MODELS, N_CATEGORIES)
-            cube = np.concatenate((by_category.sum(axis=2, keepdims=True), by_category), axis=2)
-            model_at, category_at = np.nonzero(cube[0])
-            lead = np.column_stack((np.full((len(model_at), 2), (as_of, length)), model_at, category_at - 1))
-            found.append(np.hstack((lead, cube[:, model_at, category_at].T)))
-    return np.concatenate(found)
+def _slice(rows: Forecasts, start: int, stop: int) -> Forecasts:
+    return Forecasts(*(getattr(rows, field.name)[start:stop] for field in fields(Forecasts)))
+
+
+def _joined(*parts: Forecasts) -> Forecasts:
+    return Forecasts(*(np.concatenate([getattr(part, it.name) for part in parts]) for it in fields(Forecasts)))
+
+
+def _total(tables: Sequence[WindowTable]) -> IntArray:
+    """Rows of equal keys added up, in the order of their keys, which come first."""
+    keys = np.concatenate(
+        [(it.as_of_hour << 32) + (it.window_hours << 16) + (it.model << 8) + it.segment for it in tables]
+    )
+    found, row = np.unique(keys, return_inverse=True)
+    sums = np.zeros((1 + len(SUM_FIELDS), len(found)), dtype=np.int64)
+    sums[0] = found
+    for total, *parts in zip(sums[1:], *(it.sums for it in tables), strict=True):
+        np.add.at(total, row, np.concatenate(parts))
+    return sums
