@@ -68,6 +68,19 @@ def test_good_and_bad_models_are_told_apart_and_twins_are_tied() -> None:
     assert {row.events for row in found.ranked} == {300}
 
 
+def test_model_that_is_better_than_the_first_over_the_whole_history_is_not_called_beaten_by_it() -> None:
+    wobble = np.random.default_rng(6).uniform(-0.05, 0.05, size=(120, 2))
+    said = np.array([0.6, 0.9]) + wobble
+    # of late the other way round
+    said[100:] = said[100:, ::-1]
+    found = judge(scores_of(said, np.ones(120)), "ab", (100 + 99) * DAY_S, OPTIONS)
+    first, second = found.ranked
+    assert (first.model_id, second.model_id) == ("a", "b")
+    assert second.sequence_high is not None
+    assert second.sequence_high < 0
+    assert second.is_tied_with_first
+
+
 def test_everybody_is_tied_until_fifty_events() -> None:
     wobble = np.random.default_rng(5).uniform(-0.05, 0.05, size=(50, 2))
     said, outcome = np.array([0.9, 0.5]) + wobble, np.ones(50, dtype=np.int64)

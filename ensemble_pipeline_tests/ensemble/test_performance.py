@@ -250,6 +250,54 @@ def test_ranking_when_models_are_equal_goes_by_name_with_equal_weights(database:
     assert [row.weight for row in ranking.rows] == pytest.approx([1 / 3] * 3)
 
 
+def test_ranking_leaves_rows_that_the_windows_do_not_hold_yet_to_the_one_that_comes_with_theirs(
+    database: Database,
+) -> None:
+    put_skills(database, {"a": 0.5, "b": 0.85}, 5)
+    tracker = learn(database, NOW + 3 * HOUR)
+    put_forecasts(database, {"a": 0.9, "b": 0.1}, ticker="LATE", event="LATE")
+    settle(database, "LATE", True, resolved_at=NOW + HOUR)
+    tracker.record_prediction_result()
+    ranking = tracker.rank()
+    assert {row.model_id: row.sample_size for row in ranking.rows} == {"a": 5, "b": 5, "c": 0}
+    with database.connection() as connection:
+        assert audit.ranking_differences(connection, ranking) == {}
+    tracker.update_rolling_windows(TODAY, TODAY, is_restatement=True)
+    assert {row.model_id: row.sample_size for row in tracker.rank().rows} == {"a": 6, "b": 6, "c": 0}
+
+
+def test_category_of_a_venue_may_be_called_anything(database: Database) -> None:
+    put_forecasts(database, {"a": 0.8}, category="*")
+    settle(database, "RAIN-1", True, resolved_at=NOW + HOUR)
+    tracker = learn(database, NOW + 3 * HOUR)
+    assert [row["n"] for row in tracker.calculate_accuracy(dimension="category", segment="*")] == [1] * 4
+    assert len(tracker.calculate_accuracy()) == 4
+
+
+def test_accuracy_is_that_of_the_newest_hour_learnt_and_nothing_where_its_windows_are_empty(
+    database: Database,
+) -> None:
+    put_forecasts(database, {"a": 0.8})
+    settle(database, "RAIN-1", True, resolved_at=NOW + HOUR)
+    later = NOW + 40 * 24 * HOUR
+    assert learn(database, later).calculate_accuracy() == []
+    assert len(learn(database, later).calculate_accuracy(NOW + 3 * HOUR)) == 4
+
+
+def test_scoring_goes_through_a_resolution_once_and_for_stragglers_two_days_longer(database: Database) -> None:
+    put_forecasts(database, {"a": 0.8}, ticker="M-1")
+    settle(database, "M-1", True, resolved_at=NOW + HOUR)
+    tracker = tracker_at(database, NOW + HOUR)
+    assert tracker.record_prediction_result().appended == 1
+    [followed] = table(database, "followed_resolutions", "resolution_id")
+    assert followed["resolution_id"] == 1
+    # an answer that was asked for before the market settled and came in after
+    put_forecasts(database, {"b": 0.6}, ticker="M-1", at=NOW + 0.5 * HOUR)
+    assert tracker.unlearnt_resolution() == 1
+    assert tracker_at(database, NOW + 40 * HOUR).record_prediction_result().appended == 1
+    assert tracker.unlearnt_resolution() is None
+
+
 def test_ranking_when_nothing_is_scored_gives_equal_weights_and_repeats_are_one(database: Database) -> None:
     tracker = tracker_at(database, NOW, "b", "a")
     first = tracker.rank()
