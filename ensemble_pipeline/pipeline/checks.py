@@ -47,14 +47,18 @@ def ledger_equals_calls(ensemble: EnsembleResource) -> dg.AssetCheckResult:
 def windows_are_fresh(ensemble: EnsembleResource) -> dg.AssetCheckResult:
     """Compare the newest materialised hour with the clock; a world that runs fast gains hours between two ticks."""
     from ensemble_pipeline.ensemble.performance import PerformanceTracker
+    from ensemble_pipeline.store.scores import last_score_id
     from ensemble_pipeline.store.world_clock import StoredClock
 
     instance = ensemble.instance()
     now = instance.clock.now()
     allowed = timedelta(hours=2) + timedelta(minutes=2) * StoredClock(instance.database).speed()
     as_of = PerformanceTracker(instance).learnt_until()
+    with instance.database.connection() as connection:
+        scored = last_score_id(connection)
     return dg.AssetCheckResult(
-        passed=as_of is not None and now - as_of <= allowed,
+        # before the first run of learning there is nothing yet that could be stale
+        passed=not scored if as_of is None else now - as_of <= allowed,
         metadata={"as_of": str(as_of), "now": now.isoformat(), "allowed_hours": allowed / timedelta(hours=1)},
     )
 

@@ -92,6 +92,19 @@ def test_windows_are_fresh_until_the_clock_has_left_them_behind(
     assert not check(resource).passed
 
 
+def test_windows_that_were_never_built_are_stale_once_something_is_scored(
+    learnt: tuple[Database, EnsembleResource, SteppedClock],
+) -> None:
+    database, resource, _ = learnt
+    check = cast("Check", checks.windows_are_fresh)
+    with database.connection() as connection:
+        connection.execute("delete from learnt_days")
+    assert not check(resource).passed
+    with database.connection() as connection:
+        connection.execute("delete from scored_forecasts")
+    assert check(resource).passed
+
+
 def test_blocking_checks_are_those_of_learning_that_would_spread_what_is_wrong() -> None:
     blocking = {spec.name for check in checks.CHECKS for spec in check.check_specs if spec.blocking}
     assert blocking == {
