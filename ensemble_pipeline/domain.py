@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
+from ensemble_pipeline.errors import RefusedRowError
+
 MICRO_PER_USD = 1_000_000
 
 
@@ -178,6 +180,11 @@ class RejectedRow:
     source: str
     key: str
     why: str
+
+    @classmethod
+    def of(cls, source: str, key: str, error: RefusedRowError) -> "RejectedRow":
+        """A row that was refused by a named error."""
+        return cls(source, key, f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,9 +61,9 @@ class _Panel:
     event_known_at_s: Integers
 
     def by_event(self, values: Floats) -> Floats:
-        """Means per event of values per question, in the order in which events became known; NaN where none is."""
+        """Means per event of values per question (axis 0), in the order of becoming known; NaN where none is."""
         is_there = ~np.isnan(values)
-        total, count = (np.zeros(len(self.event_known_at_s)) for _ in range(2))
+        total, count = (np.zeros((len(self.event_known_at_s), *values.shape[1:])) for _ in range(2))
         np.add.at(total, self.event_at, np.where(is_there, values, 0.0))
         np.add.at(count, self.event_at, is_there)
         means: Floats = total / np.where(count > 0, count, np.nan)
@@ -83,8 +83,9 @@ def judge(data: ScoreArrays, members: Sequence[str], window_from_s: int, options
     counted = np.bincount(
         _columns(data, panel.names)[data.model], data.sign * (data.window_at_s > window_from_s), len(panel.names)
     )
-    ranked = _rank(panel, members, counted, options)
-    return Judgement(ranked, _trends(panel), _strengths(panel, ranked, options))
+    by_event = panel.by_event(panel.levelled)
+    ranked = _rank(panel, by_event, members, counted, options)
+    return Judgement(ranked, _trends(panel, by_event), _strengths(panel, ranked, options))
 
 
 def _panel(data: ScoreArrays, names: tuple[str, ...], window_from_s: int, options: EnsembleSettings) -> _Panel:
@@ -123,7 +124,7 @@ def _panel(data: ScoreArrays, names: tuple[str, ...], window_from_s: int, option
 
 
 def _rank(
-    panel: _Panel, members: Sequence[str], counted: NDArray[np.generic], options: EnsembleSettings
+    panel: _Panel, by_event: Floats, members: Sequence[str], counted: NDArray[np.generic], options: EnsembleSettings
 ) -> tuple[Ranked, ...]:
     recent = panel.recent
     recency = panel.recency[recent]
@@ -137,7 +138,7 @@ def _rank(
     order = sorted(range(len(panel.names)), key=lambda i: (shrunk[i], panel.names[i]))
     rows = []
     for place, i in enumerate(order, start=1):
-        against_panel = panel.by_event(panel.levelled[:, i])
+        against_panel = by_event[:, i]
         # what levels the panel is the same for both and drops out
         against_first = panel.by_event(panel.levelled[:, i] - panel.levelled[:, order[0]])
         sequence = _sequence(against_panel, len(order))
@@ -200,14 +201,13 @@ def _strengths(panel: _Panel, ranked: Sequence[Ranked], options: EnsembleSetting
     )
 
 
-def _trends(panel: _Panel) -> tuple[ModelTrend, ...]:
+def _trends(panel: _Panel, by_event: Floats) -> tuple[ModelTrend, ...]:
     found = []
     for index, name in enumerate(panel.names):
         here = panel.recent & ~np.isnan(panel.levelled[:, index])
         line = trend(panel.known_at_s[here] / 86_400, panel.levelled[here, index], panel.event[here])
-        by_event = panel.by_event(panel.levelled[:, index])
-        is_heard = ~np.isnan(by_event)
-        watched = detect_degradation(by_event[is_heard])
+        is_heard = ~np.isnan(by_event[:, index])
+        watched = detect_degradation(by_event[is_heard, index])
         since = watched.since if watched.is_degraded else None
         found.append(
             ModelTrend(

@@ -126,7 +126,7 @@ class PerformanceTracker:
             if newest is None:
                 return self._rank(connection, floor_hour(self._instance.clock.now()), scores.last_score_id(connection))
             # rows that the windows do not hold yet are left to the ranking that comes with theirs
-            through = max(newest.through_score_id, learning.restated_through(connection))
+            through = max(newest.through_score_id, learning.through_score_id(connection, "windows"))
             return self._rank(connection, newest.as_of, through)
 
     def _rank(self, connection: Connection, as_of: datetime, through: int) -> Ranking:

@@ -1,6 +1,5 @@
 """One forecast and what came of it, as a row of the ledger; or a named refusal that says which row and why."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,7 +65,7 @@ def retraction(row: Row) -> ModelPerformance:
 
 def _score(row: Row) -> ModelPerformance:
     p_yes = row["p_yes"]
-    if not (math.isfinite(p_yes) and 0 <= p_yes <= 1):
+    if not 0 <= p_yes <= 1:
         raise ForecastRangeError(
             f"forecast {row['forecast_id']} of {row['model_id']} says P(YES) = {p_yes}; allowed: 0 to 1"
         )
@@ -111,4 +110,4 @@ def _performance(
 
 
 def _refusal(forecast_id: int, resolution_id: int, error: RefusedRowError) -> RejectedRow:
-    return RejectedRow(REFUSED_SCORES, score_key(forecast_id, resolution_id), f"{type(error).__name__}: {error}")
+    return RejectedRow.of(REFUSED_SCORES, score_key(forecast_id, resolution_id), error)

@@ -58,7 +58,7 @@ def _sort_out(
         try:
             _require_plausible(settlement, opened.get(settlement.market_id))
         except RefusedRowError as error:
-            refused.append(RejectedRow("settlement", settlement.market_id, f"{type(error).__name__}: {error}"))
+            refused.append(RejectedRow.of("settlement", settlement.market_id, error))
         else:
             plausible.append(settlement)
     return plausible, refused

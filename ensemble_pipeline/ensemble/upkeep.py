@@ -4,7 +4,7 @@ Belongs here: which rows go into which table, in one transaction under the lock 
 (forecasting), tables (store), when it is done (pipeline).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -53,9 +53,9 @@ def rebuild_cube(connection: Connection, first: date, last: date, now: datetime)
     # an hour holds what became known in the hour before it: (h - 1, h]
     after, until = start - timedelta(hours=1), end - timedelta(hours=1)
     newest = scores.last_score_id(connection)
-    elsewhere = load_appended(connection, cube.through_score_id(connection), newest, outside=(after, until))
+    elsewhere = load_appended(connection, learning.through_score_id(connection, "cube"), newest, outside=(after, until))
     cube.fold_cells(connection, _cubes(elsewhere))
-    cube.mark_through(connection, newest)
+    learning.mark_through(connection, "cube", newest)
     return cube.replace_cells(connection, start, end, _cubes(load_placed(connection, after, until, newest)))
 
 
@@ -77,7 +77,7 @@ def rebuild_windows(connection: Connection, first: date, last: date, now: dateti
     """
     _require_range(first, last, now)
     _follow_ledger(connection)
-    through = cube.through_score_id(connection)
+    through = learning.through_score_id(connection, "cube")
     until = learning.last_hour_of(last, floor_hour(now))
     start = learning.day_start(first)
     windows.delete_windows(connection, start, learning.day_start(last) + timedelta(days=1))
@@ -101,11 +101,11 @@ def restate_windows(connection: Connection, first: date, last: date, now: dateti
     """
     _require_range(first, last, now)
     _follow_ledger(connection)
-    through = cube.through_score_id(connection)
+    through = learning.through_score_id(connection, "cube")
     hour = floor_hour(now)
     stand = learning.learnt_days(connection, first, last)
     complete = {day: it for day, it in stand.items() if it.as_of == learning.last_hour_of(day, hour)}
-    restated = learning.restated_through(connection)
+    restated = learning.through_score_id(connection, "windows")
     rows = sum(
         _fold_late(connection, days, base, through, hour) for base, days in _by_base(complete, restated, through)
     )
@@ -127,17 +127,17 @@ def _by_base(complete: dict[date, LearntDay], restated: int, through: int) -> li
 
 
 def _fold_late(connection: Connection, days: Sequence[date], base: int, through: int, hour: datetime) -> int:
-    late = _cubes(load_appended(connection, base, through), tuple(DIMENSIONS))
+    late = _cubes(load_appended(connection, base, through), has_histograms=False)
     hours = np.concatenate([_hours(learning.day_start(day), learning.last_hour_of(day, hour)) for day in days])
     return windows.fold_windows(connection, _blocks(connection, late, hours))
 
 
 def _follow_ledger(connection: Connection) -> int:
-    through, newest = cube.through_score_id(connection), scores.last_score_id(connection)
+    through, newest = learning.through_score_id(connection, "cube"), scores.last_score_id(connection)
     if through == newest:
         return 0
     touched = cube.fold_cells(connection, _cubes(load_appended(connection, through, newest)))
-    cube.mark_through(connection, newest)
+    learning.mark_through(connection, "cube", newest)
     return touched
 
 
@@ -163,21 +163,18 @@ def _hours(first: datetime, last: datetime) -> NDArray[np.int64]:
     return np.arange(learning.hour_number(first), learning.hour_number(last) + 1, dtype=np.int64)
 
 
-def _cubes(data: ScoreArrays, dimensions: Sequence[str] = ()) -> list[NamedCells]:
-    """The rows summed by each dimension (none named: all, histograms too)."""
+def _cubes(data: ScoreArrays, *, has_histograms: bool = True) -> list[NamedCells]:
+    """The rows summed by each dimension."""
     placed, seen = hour_seen(data.window_at_s, "window_at_s"), hour_seen(data.known_at_s)
     columns = score_columns(data.p_yes, data.outcome, data.market_p, data.cost_micro_usd, data.latency_ms, data.sign)
-    segment_of: dict[str, Callable[[], tuple[NDArray[np.int64], tuple[str, ...]]]] = {
-        "probability": lambda: (bin_index(data.p_yes, PROBABILITY_BINS), PROBABILITY_SEGMENTS),
-        "latency": lambda: (latency_bucket(data.latency_ms), LATENCY_SEGMENTS),
-    }
-    found = []
-    for dimension in dimensions or (*DIMENSIONS, *segment_of):
-        segment, names = (
-            segment_of[dimension]() if dimension in segment_of else (data.segments[dimension], data.names[dimension])
-        )
-        found.append(NamedCells(dimension, sum_cells(placed, seen, data.model, segment, columns), data.models, names))
-    return found
+    segments = {name: (data.segments[name], data.names[name]) for name in DIMENSIONS}
+    if has_histograms:
+        segments["probability"] = bin_index(data.p_yes, PROBABILITY_BINS), PROBABILITY_SEGMENTS
+        segments["latency"] = latency_bucket(data.latency_ms), LATENCY_SEGMENTS
+    return [
+        NamedCells(dimension, sum_cells(placed, seen, data.model, segment, columns), data.models, names)
+        for dimension, (segment, names) in segments.items()
+    ]
 
 
 def _days(first: date, last: date) -> list[date]:

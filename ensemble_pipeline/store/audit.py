@@ -1,7 +1,10 @@
 """Comparisons that must come out even: the ledger with its calls, scores with their formula, rankings with windows."""
 
 from ensemble_pipeline.domain import Ranking
+from ensemble_pipeline.forecasting.windows import WINDOW_HOURS
 from ensemble_pipeline.store.database import Connection, Row, require_row
+from ensemble_pipeline.store.score_arrays import DIMENSIONS
+from ensemble_pipeline.store.skill_keys import HISTOGRAMS
 
 
 def ledger_differences(connection: Connection) -> list[Row]:
@@ -33,8 +36,8 @@ def implausible_scores(connection: Connection) -> int:
 def ranking_differences(connection: Connection, ranking: Ranking) -> dict[str, tuple[int, int]]:
     """Models whose sample size differs from the longest window's count at the ranking's hour: (ranking, window)."""
     rows = connection.execute(
-        "select model_id, n from window_scores where as_of = %s and dimension = 'all' and window_hours = 720",
-        [ranking.as_of],
+        "select model_id, n from window_scores where as_of = %s and dimension = 'all' and window_hours = %s",
+        [ranking.as_of, max(WINDOW_HOURS)],
     )
     counted = {row["model_id"]: int(row["n"]) for row in rows}
     return {
@@ -60,8 +63,9 @@ def window_differences(connection: Connection) -> list[Row]:
         " select a.as_of, w.hours as window_hours, m.model_id, coalesce((select v.n from window_scores v"
         " where v.as_of = a.as_of and v.window_hours = w.hours and v.dimension = 'all' and v.model_id = m.model_id), 0)"
         f" as in_windows, ({_IN_LEDGER} and s.model_id = m.model_id) as in_ledger"
-        " from a, unnest(array[1, 6, 24, 168, 720]) w(hours), (select distinct model_id from scored_forecasts) m"
-        ") counted where in_windows <> in_ledger or in_windows < 0 order by 1, 2, 3"
+        " from a, unnest(%(lengths)s::integer[]) w(hours), (select distinct model_id from scored_forecasts) m"
+        ") counted where in_windows <> in_ledger or in_windows < 0 order by 1, 2, 3",
+        {"lengths": list(WINDOW_HOURS)},
     ).fetchall()
 
 
@@ -71,9 +75,10 @@ def segment_differences(connection: Connection) -> list[Row]:
         "with a as (select max(as_of) as as_of from learnt_days), counted as (select v.window_hours, v.model_id,"
         " v.dimension, sum(v.n)::bigint as n from window_scores v join a using (as_of) group by 1, 2, 3)"
         " select t.window_hours, t.model_id, d.dimension, coalesce(c.n, 0) as in_segments, t.n as over_all"
-        " from counted t cross join unnest(array['category', 'regime', 'expiry']) d(dimension) left join counted c"
+        " from counted t cross join unnest(%(dimensions)s::text[]) d(dimension) left join counted c"
         " on (c.window_hours, c.model_id, c.dimension) = (t.window_hours, t.model_id, d.dimension)"
-        " where t.dimension = 'all' and t.n <> coalesce(c.n, 0) order by 1, 2, 3"
+        " where t.dimension = 'all' and t.n <> coalesce(c.n, 0) order by 1, 2, 3",
+        {"dimensions": list(DIMENSIONS)},
     ).fetchall()
 
 
@@ -85,8 +90,9 @@ def cube_differences(connection: Connection) -> list[Row]:
         " c as (select k.dimension, sum(c.n)::bigint as n from skill_cube c join skill_keys k using (key_id)"
         " group by 1)"
         " select d.dimension, coalesce(c.n, 0) as in_cube, l.n as in_ledger from l cross join"
-        " unnest(array['category', 'regime', 'expiry', 'probability', 'latency']) d(dimension)"
-        " left join c using (dimension) where l.n <> coalesce(c.n, 0) order by 1"
+        " unnest(%(dimensions)s::text[]) d(dimension)"
+        " left join c using (dimension) where l.n <> coalesce(c.n, 0) order by 1",
+        {"dimensions": [*DIMENSIONS, *HISTOGRAMS]},
     ).fetchall()
 
 
@@ -98,7 +104,7 @@ def anachronisms(connection: Connection, hours: int) -> list[Row]:
         " where i = n or i %% greatest(n / %(hours)s, 1) = 0 order by i desc limit %(hours)s)"
         " select * from (select a.as_of, w.hours as window_hours, coalesce((select sum(v.n) from window_scores v"
         " where v.as_of = a.as_of and v.window_hours = w.hours and v.dimension = 'all'), 0)::bigint as in_windows,"
-        f" ({_IN_LEDGER}) as known_then from a, unnest(array[1, 6, 24, 168, 720]) w(hours)) counted"
+        f" ({_IN_LEDGER}) as known_then from a, unnest(%(lengths)s::integer[]) w(hours)) counted"
         " where in_windows <> known_then order by 1, 2",
-        {"hours": hours},
+        {"hours": hours, "lengths": list(WINDOW_HOURS)},
     ).fetchall()

@@ -4,7 +4,8 @@ Belongs here: rows whose every column is a number of fixed width and never null.
 Source: PostgreSQL documentation, COPY, "Binary Format"; arrays as `array_send` writes them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -53,7 +54,7 @@ def write_columns(connection: Connection, table: str, blocks: Iterable[Columns],
         cursor.copy(f"copy {table} ({', '.join(first)}) from stdin (format binary)") as copy,
     ):
         copy.write(_HEADER)
-        for block in _chain(first, iterator):
+        for block in chain([first], iterator):
             records = _records(block)
             data = memoryview(records.tobytes())
             for start in range(0, len(data), _CHUNK_BYTES):
@@ -101,11 +102,6 @@ def _unpack(array: bytes, name: str, kind: str) -> NDArray[Any]:
     if np.any(elements["length"] != dtype.itemsize):
         raise DatabaseError(f"column {name} is null somewhere, or no {kind}")
     return elements["value"].astype(dtype)
-
-
-def _chain(first: Columns, rest: Iterator[Columns]) -> Iterator[Columns]:
-    yield first
-    yield from rest
 
 
 def _records(columns: Columns) -> NDArray[np.void]:

@@ -6,6 +6,7 @@ from datetime import datetime
 import numpy as np
 
 from ensemble_pipeline.forecasting.skill_cube import SUM_FIELDS, CubeCells
+from ensemble_pipeline.store.additive import add_sums
 from ensemble_pipeline.store.columns import (
     Columns,
     hours_to_timestamps,
@@ -13,26 +14,12 @@ from ensemble_pipeline.store.columns import (
     timestamps_to_hours,
     write_columns,
 )
-from ensemble_pipeline.store.database import Connection, require_row
+from ensemble_pipeline.store.database import Connection
 from ensemble_pipeline.store.skill_keys import NamedCells, names_of, numbers_of
 
 _KEYS = ("hour_at", "seen_from", "key_id")
 _SUMS = ", ".join(SUM_FIELDS)
-
-
-def through_score_id(connection: Connection) -> int:
-    """The ledger row up to which the cube holds everything, and beyond which nothing."""
-    row = connection.execute("select through_score_id as id from learning_marks where derived = 'cube'").fetchone()
-    return 0 if row is None else int(row["id"])
-
-
-def mark_through(connection: Connection, score_id: int) -> None:
-    """Remember that the cube holds every ledger row up to `score_id`."""
-    connection.execute(
-        "insert into learning_marks (derived, through_score_id) values ('cube', %s)"
-        " on conflict (derived) do update set through_score_id = excluded.through_score_id",
-        [score_id],
-    )
+_EMPTY = " and ".join(f"{name} = 0" for name in SUM_FIELDS)
 
 
 def replace_cells(connection: Connection, start: datetime, end: datetime, cubes: Sequence[NamedCells]) -> int:
@@ -45,18 +32,7 @@ def fold_cells(connection: Connection, cubes: Sequence[NamedCells]) -> int:
     """Add these cells to those of the same key; returns how many cells were touched."""
     if not any(len(cube.cells) for cube in cubes):
         return 0
-    connection.execute("create temporary table folded_cells (like skill_cube) on commit drop")
-    touched = write_columns(connection, "folded_cells", _blocks(connection, cubes))
-    added = ", ".join(f"{name} = skill_cube.{name} + excluded.{name}" for name in SUM_FIELDS)
-    connection.execute(
-        f"insert into skill_cube select * from folded_cells on conflict ({', '.join(_KEYS)}) do update set {added}"
-    )
-    connection.execute(
-        "delete from skill_cube c using folded_cells f where (c.hour_at, c.seen_from, c.key_id)"
-        f" = (f.hour_at, f.seen_from, f.key_id) and ({') = ('.join((_all_of('c'), ', '.join('0' * len(SUM_FIELDS))))})"
-    )
-    connection.execute("drop table folded_cells")
-    return touched
+    return add_sums(connection, "skill_cube", _KEYS, _blocks(connection, cubes), _EMPTY)
 
 
 def load_cells(connection: Connection, dimension: str, after: datetime, until: datetime) -> NamedCells:
@@ -78,15 +54,6 @@ def load_cells(connection: Connection, dimension: str, after: datetime, until: d
     return NamedCells(dimension, cells, names.models, names.segments)
 
 
-def count_forecasts(connection: Connection, dimension: str) -> int:
-    """How many forecasts the cells of one dimension hold in all."""
-    row = connection.execute(
-        "select coalesce(sum(n), 0)::bigint as n from skill_cube join skill_keys using (key_id) where dimension = %s",
-        [dimension],
-    ).fetchone()
-    return int(require_row(row)["n"])
-
-
 def _blocks(connection: Connection, cubes: Sequence[NamedCells]) -> Iterator[Columns]:
     numbers = [numbers_of(connection, cube.dimension, cube.models, cube.segments) for cube in cubes]
     for cube, number in zip(cubes, numbers, strict=True):
@@ -97,7 +64,3 @@ def _blocks(connection: Connection, cubes: Sequence[NamedCells]) -> Iterator[Col
             "key_id": number[cells.model, cells.segment],
             **dict(zip(SUM_FIELDS, cells.sums, strict=True)),
         }
-
-
-def _all_of(table: str) -> str:
-    return ", ".join(f"{table}.{name}" for name in SUM_FIELDS)

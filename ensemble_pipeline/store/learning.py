@@ -7,8 +7,11 @@ still holds it. It is late for a day whose windows had passed that hour when the
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Literal, TypeAlias
 
 from ensemble_pipeline.store.database import Connection
+
+Derived: TypeAlias = Literal["cube", "windows"]
 
 _SEEN = "date_trunc('hour', {0} + interval '1 hour' - interval '1 microsecond')"
 _PLACED_AT, _SEEN_AT = _SEEN.format("s.window_at"), _SEEN.format("s.known_at")
@@ -88,10 +91,24 @@ def days_due(connection: Connection, now_hour: datetime) -> list[date]:
     return [row["day"] for row in rows]
 
 
-def restated_through(connection: Connection) -> int:
-    """The ledger row up to which every day's windows hold what touches them."""
-    row = connection.execute("select through_score_id as id from learning_marks where derived = 'windows'").fetchone()
+def through_score_id(connection: Connection, derived: Derived) -> int:
+    """The ledger row up to which a derived table holds everything.
+
+    The cube holds nothing beyond it; each day's windows hold what touches them, and may hold more.
+    """
+    row = connection.execute(
+        "select through_score_id as id from learning_marks where derived = %s", [derived]
+    ).fetchone()
     return 0 if row is None else int(row["id"])
+
+
+def mark_through(connection: Connection, derived: Derived, score_id: int) -> None:
+    """Remember that a derived table holds every ledger row up to `score_id`; a mark never goes back."""
+    connection.execute(
+        "insert into learning_marks (derived, through_score_id) values (%s, %s) on conflict (derived)"
+        " do update set through_score_id = greatest(learning_marks.through_score_id, excluded.through_score_id)",
+        [derived, score_id],
+    )
 
 
 def late_days(connection: Connection, longest_window_hours: int) -> list[date]:
@@ -101,7 +118,7 @@ def late_days(connection: Connection, longest_window_hours: int) -> list[date]:
         f" on d.through_score_id < s.score_id and d.as_of >= {_SEEN_AT}"
         f" and d.day <= (({_PLACED_AT} + %(reach)s) at time zone 'UTC')::date"
         " where s.score_id > %(mark)s order by 1",
-        {"mark": restated_through(connection), "reach": timedelta(hours=longest_window_hours - 1)},
+        {"mark": through_score_id(connection, "windows"), "reach": timedelta(hours=longest_window_hours - 1)},
     )
     return [row["day"] for row in rows]
 
@@ -109,11 +126,7 @@ def late_days(connection: Connection, longest_window_hours: int) -> list[date]:
 def settle_mark(connection: Connection, through: int, longest_window_hours: int) -> None:
     """Move the mark up to the ledger's row `through` where no day lacks anything that touches it."""
     if not late_days(connection, longest_window_hours):
-        connection.execute(
-            "insert into learning_marks (derived, through_score_id) values ('windows', %s) on conflict (derived)"
-            " do update set through_score_id = greatest(learning_marks.through_score_id, excluded.through_score_id)",
-            [through],
-        )
+        mark_through(connection, "windows", through)
 
 
 def spans(days: Sequence[date]) -> list[tuple[date, date]]:

@@ -141,8 +141,7 @@ def outdated(connection: Connection, now: datetime) -> list[Row]:
     Each comes with `corrected_at`, when the later version became known.
     """
     return connection.execute(
-        "select s.*, n.resolution_id as correction_id, greatest(n.known_at, s.known_at) as corrected_at"
-        f"{_OUTDATED} order by s.score_id",
+        f"select s.*, greatest(n.known_at, s.known_at) as corrected_at{_OUTDATED} order by s.score_id",
         _recent(now),
     ).fetchall()
 

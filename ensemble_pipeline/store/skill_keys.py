@@ -11,6 +11,8 @@ from ensemble_pipeline.store.database import Connection
 
 EVERY_SEGMENT = "*"
 OVER_ALL = "all"
+HISTOGRAMS = ("probability", "latency")
+"""The dimensions whose segments are bins."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 from ensemble_pipeline.forecasting.skill_cube import SUM_FIELDS
 from ensemble_pipeline.forecasting.windows import WindowTable
+from ensemble_pipeline.store.additive import add_sums
 from ensemble_pipeline.store.columns import Columns, hours_to_timestamps, write_columns
 from ensemble_pipeline.store.database import Connection, Row
 from ensemble_pipeline.store.skill_keys import EVERY_SEGMENT, OVER_ALL, numbers_of
@@ -71,19 +72,7 @@ def fold_windows(connection: Connection, blocks: Iterator[Columns]) -> int:
 
     A window that holds nothing any more goes, one that held nothing before comes.
     """
-    connection.execute("create temporary table late_windows (like performance_windows) on commit drop")
-    touched = write_columns(connection, "late_windows", blocks)
-    added = ", ".join(f"{name} = performance_windows.{name} + excluded.{name}" for name in SUM_FIELDS)
-    connection.execute(
-        "insert into performance_windows select * from late_windows"
-        f" on conflict ({', '.join(_KEYS)}) do update set {added}"
-    )
-    connection.execute(
-        "delete from performance_windows w using (select min(as_of) as first, max(as_of) as last from late_windows"
-        " having min(n) < 0) f where w.as_of between f.first and f.last and w.n = 0"
-    )
-    connection.execute("drop table late_windows")
-    return touched
+    return add_sums(connection, "performance_windows", _KEYS, blocks, empty="n = 0")
 
 
 def windows_at(
