@@ -146,7 +146,7 @@ def refuse_where(is_bad: BoolArray, array: NDArray[np.generic], name: str, rule:
     Raises:
         InputError: "name[index] = value rule" for the first bad element.
     """
-    if np.any(is_bad):
+    if is_bad.any():
         first = tuple(int(i) for i in np.argwhere(is_bad)[0])
         place = f"[{', '.join(map(str, first))}]" if first else ""
         raise InputError(f"{name}{place} = {array[first]} {rule}")

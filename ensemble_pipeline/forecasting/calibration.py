@@ -4,7 +4,7 @@ Belongs here: the ridge temperature, the category intercepts, and their use. Doe
 (reliability.py).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,8 @@ from numpy.typing import ArrayLike
 from ensemble_pipeline.errors import InputError
 from ensemble_pipeline.forecasting.arrays import FloatArray, IntArray, finite, integers, outcomes, positive, weights
 from ensemble_pipeline.forecasting.pooling import MEMBER_CLIP, clip_probability, expit, logit
+from ensemble_pipeline.forecasting.root import root_of_increasing
 
-_MAX_STEPS = 200  # bisection alone needs some 60 from a bracket of ordinary size
-_TOLERANCE = 1e-12
 _LAST_CATEGORY = 32_767
 
 
@@ -130,13 +129,13 @@ def fit_ridge_calibration(
     return CalibrationFit(slope, intercepts)
 
 
-def apply_calibration(p: ArrayLike, slope: float, intercept: float = 0.0, clip: float = MEMBER_CLIP) -> FloatArray:
+def apply_calibration(p: ArrayLike, slope: float, intercept: ArrayLike = 0.0, clip: float = MEMBER_CLIP) -> FloatArray:
     """Calibrated probabilities: ``σ(a · logit(p) + b)`` with p held in [clip, 1 - clip].
 
     Args:
         p: P(YES), any shape, in [0, 1]; NaN is refused.
         slope: a, finite; see `fit_ridge_temperature`.
-        intercept: b, in log-odds, finite; see `fit_ridge_calibration`.
+        intercept: b, in log-odds, finite, one for all or one for each of p; see `fit_ridge_calibration`.
         clip: In (0, 0.5).
 
     Returns:
@@ -192,7 +191,7 @@ def _minimum(
 
     # the gradient's data part lies within ± Σ w|z|, so the root lies below this bound
     upper = 1 + float(np.sum(w * np.abs(z))) / slope_ridge
-    slope = _root_of_increasing(slope_and_curvature, 0.0, upper, start=1.0)
+    slope = root_of_increasing(slope_and_curvature, 0.0, upper, start=1.0)
     return slope, intercepts(slope)
 
 
@@ -204,27 +203,4 @@ def _best_intercept(z: FloatArray, y: FloatArray, w: FloatArray, ridge: float) -
         return float(np.sum(w * (p - y))) + ridge * b, float(np.sum(w * p * (1 - p))) + ridge
 
     bound = float(np.sum(w)) / ridge
-    return _root_of_increasing(slope_and_curvature, -bound, bound, start=0.0)
-
-
-def _root_of_increasing(
-    function: Callable[[float], tuple[float, float]], low: float, high: float, *, start: float
-) -> float:
-    """Newton's method inside a bracket that every step narrows; `low` where the function is positive throughout.
-
-    `function` returns its value and its derivative, which is positive; its root does not lie above `high`.
-    """
-    if function(low)[0] >= 0:
-        return low
-    x = start
-    for _ in range(_MAX_STEPS):
-        value, derivative = function(x)
-        if value == 0:
-            return x
-        low, high = (x, high) if value < 0 else (low, x)
-        newton = x - value / derivative
-        step_to = newton if low < newton < high else (low + high) / 2
-        if abs(step_to - x) <= _TOLERANCE * max(1.0, abs(x)):
-            return step_to
-        x = step_to
-    return x
+    return root_of_increasing(slope_and_curvature, -bound, bound, start=0.0)

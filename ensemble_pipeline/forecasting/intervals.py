@@ -10,7 +10,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ensemble_pipeline.forecasting.arrays import FloatArray, fraction, refuse_where, require_shape, weights
+from ensemble_pipeline.errors import InputError
+from ensemble_pipeline.forecasting.arrays import FloatArray, finite, fraction, refuse_where, require_shape, weights
 
 _NORMAL_FROM = 1e7  # degrees of freedom from which t is the normal to seven digits
 _BISECTIONS = 60
@@ -129,6 +130,50 @@ def clustered_interval(
     half[is_known] = quantile[which] * s[is_known]
     middle = np.where(is_known, centre, 0.0)
     return middle - half, middle + half
+
+
+def bootstrap_interval(
+    difference: ArrayLike, cluster: ArrayLike, level: float = 0.95, draws: int = 4000, seed: int = 0
+) -> tuple[float, float] | None:
+    """Percentile interval of a mean difference, from drawing whole clusters anew with replacement.
+
+    Args:
+        difference: Shape ``(n,)``, finite.
+        cluster: What errs together, any sortable labels, shape ``(n,)``.
+        level: Share of the draws inside, within (0, 1).
+        draws: How many samples of clusters are drawn, ≥ 1; 4,000 hold an end of a 95% interval within some 3% of
+            its width.
+        seed: Of the draws; the same seed gives the same interval.
+
+    Returns:
+        Lower and upper end; ``None`` where there are fewer than two clusters. From few clusters (below some 20) it is
+        too narrow.
+
+    Raises:
+        InputError: an argument is out of range or the shapes differ.
+
+    Source: Field and Welsh 2007, Journal of the Royal Statistical Society B 69(3), the cluster bootstrap.
+
+    >>> bootstrap_interval([0.5, 0.5, 0.5], ["a", "a", "b"])
+    (0.5, 0.5)
+    >>> bootstrap_interval([0.1, 0.2], ["a", "a"]) is None
+    True
+    """
+    d = finite(difference, "difference")
+    label = np.asarray(cluster)
+    if d.ndim != 1 or label.shape != d.shape:
+        raise InputError(f"difference has shape {d.shape}, cluster {label.shape}; both must be (n,)")
+    if draws < 1:
+        raise InputError(f"draws = {draws} is out of range; allowed: >= 1")
+    tail = (1 - fraction(level, "level", is_open=True)) / 2
+    _, index = np.unique(label, return_inverse=True)
+    total, count = np.bincount(index, d), np.bincount(index)
+    if len(count) < 2:
+        return None
+    drawn = np.random.default_rng(seed).multinomial(len(count), np.full(len(count), 1 / len(count)), size=draws)
+    means = (drawn @ total) / (drawn @ count)
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def _degrees_of_freedom(df: ArrayLike) -> FloatArray:

@@ -11,12 +11,14 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ensemble_pipeline.errors import InputError
 from ensemble_pipeline.forecasting.arrays import (
     FloatArray,
     clip_bound,
     finite,
     fraction,
     panel,
+    positive,
     probabilities,
     refuse_where,
 )
@@ -26,6 +28,10 @@ MEMBER_CLIP = 0.01
 
 PRICE_CLIP = 1e-3
 """A price is believed down to a tenth of a cent, the finest price step of a binary contract."""
+
+
+PRICE_GAP_SCALE = 2.5
+"""The gap to a price, in log-odds, that moves a forecast most; 2 to 3 did alike where measured."""
 
 
 def logit(p: ArrayLike) -> FloatArray:
@@ -156,17 +162,46 @@ def median_pool(p: ArrayLike) -> float:
     return float(np.median(panel(values, np.ones(values.shape))[0]))
 
 
-def anchor_to_price(p: float, price: float, market_weight: float, clip: float = MEMBER_CLIP) -> float:
-    """Step from the price towards the ensemble, in log-odds: ``σ(logit q + w (logit p - logit q))``.
+def bounded_gap(gap: ArrayLike, scale: float = PRICE_GAP_SCALE) -> FloatArray:
+    """How much of a gap between ensemble and price is evidence: ``g / (1 + (g/c)²)``.
 
-    With truth scattered around the price by τ and the ensemble's own error σ (both in log-odds) the best w is
-    τ² / (τ² + σ²); measured on ensembles without access to the price it is 0.1 to 0.2.
+    Small gaps count in full; beyond c the larger the gap, the less. An ensemble that is odds of 20 to 1 away from a
+    price at which money changes hands does not know what the traders know.
+
+    Args:
+        gap: g = ``logit p - logit q``, in log-odds, any shape, finite.
+        scale: c, in log-odds, > 0.
+
+    Returns:
+        Log-odds in [-c/2, c/2], same shape; odd in g.
+
+    Raises:
+        InputError: an argument is out of range.
+
+    Source: the score function of a Student-t error (Cauchy's), Huber and Ronchetti 2009, Robust Statistics.
+
+    >>> bounded_gap([0.0, 2.5, -2.5, 25.0]).round(6).tolist()
+    [0.0, 1.25, -1.25, 0.247525]
+    """
+    g = finite(gap, "gap")
+    bounded: FloatArray = g / (1 + np.square(g / positive(scale, "scale")))
+    return bounded
+
+
+def anchor_to_price(
+    p: float, price: float, market_weight: float, clip: float = MEMBER_CLIP, gap_scale: float = PRICE_GAP_SCALE
+) -> float:
+    """Step from the price towards the ensemble, in log-odds: ``σ(logit q + w g / (1 + (g/c)²))``, g their gap.
+
+    With truth scattered around the price by τ and the ensemble's own error σ (both in log-odds) the best w for small
+    gaps is τ² / (τ² + σ²); measured on ensembles without access to the price it is 0.1 to 0.4. See `bounded_gap`.
 
     Args:
         p: The ensemble's P(YES), in [0, 1]; held within [clip, 1 - clip].
         price: The market's probability of YES, q, in [0, 1]; held within [0.001, 0.999].
         market_weight: w, the ensemble's weight against the price, in [0, 1]. 0 returns the price to the bit.
         clip: In (0, 0.5).
+        gap_scale: c, the gap that counts most, in log-odds, > 0.
 
     Returns:
         P(YES) between the price and p.
@@ -174,7 +209,7 @@ def anchor_to_price(p: float, price: float, market_weight: float, clip: float = 
     Raises:
         InputError: an argument is out of range.
 
-    >>> round(anchor_to_price(0.8, 0.5, 0.5), 12)
+    >>> round(anchor_to_price(0.8, 0.5, 0.5, gap_scale=1e9), 12)
     0.666666666667
     >>> anchor_to_price(0.8, 0.37, 0.0)
     0.37
@@ -184,7 +219,38 @@ def anchor_to_price(p: float, price: float, market_weight: float, clip: float = 
     anchor = float(clip_probability(price, PRICE_CLIP))
     if market_weight == 0:
         return anchor
-    return float(expit((1 - market_weight) * logit(anchor) + market_weight * logit(believed)))
+    base = logit(anchor)
+    return float(expit(base + market_weight * bounded_gap(logit(believed) - base, gap_scale)))
+
+
+def shrink_log_odds(p: float, standard_error: float, spread_of_truth: float, clip: float = MEMBER_CLIP) -> float:
+    """Draw a pool towards even odds by its own error: ``σ(z τ² / (τ² + s²))``.
+
+    With true log-odds scattered by τ around 0 and a pool that is off by s, this is the expected truth.
+
+    Args:
+        p: The pool's P(YES), in [0, 1]; held within [clip, 1 - clip].
+        standard_error: s, in log-odds, finite, ≥ 0.
+        spread_of_truth: τ, in log-odds, > 0.
+        clip: In (0, 0.5).
+
+    Returns:
+        P(YES) between 0.5 and p.
+
+    Raises:
+        InputError: an argument is out of range.
+
+    Source: the posterior mean of a normal truth seen with normal noise; log-odds of 0.8 halved are those of 2/3.
+
+    >>> round(shrink_log_odds(0.8, 1.5, 1.5), 12)
+    0.666666666667
+    >>> shrink_log_odds(0.5, 0.7, 1.5)
+    0.5
+    """
+    if not 0 <= standard_error < math.inf:
+        raise InputError(f"standard_error = {standard_error} is out of range; allowed: finite and >= 0")
+    variance = positive(spread_of_truth, "spread_of_truth") ** 2
+    return float(expit(logit(clip_probability(p, clip)) * variance / (variance + standard_error**2)))
 
 
 def _weighted_mean(values: FloatArray, share: FloatArray) -> float:

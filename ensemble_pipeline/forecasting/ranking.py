@@ -21,7 +21,19 @@ from ensemble_pipeline.forecasting.arrays import (
     refuse_where,
     weights,
 )
+from ensemble_pipeline.forecasting.redundancy import discounted
 from ensemble_pipeline.forecasting.water_filling import share_within
+
+SKILL_SPREAD = 0.008
+"""Spread of models' true skill against the panel, in Brier points, as measured between language models."""
+
+DIFFERENCE_SD = 0.075
+"""Standard deviation of one event's difference to the panel; measured between members: .055 to .09."""
+
+DIFFERENCE_SD_EVENTS = 10.0
+"""How many events that standard deviation counts beside the one seen."""
+
+_RANK_TOLERANCE = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +137,10 @@ def level_panels(difference: ArrayLike, recency: ArrayLike) -> FloatArray:
     share = is_scored / np.maximum(is_scored.sum(axis=1, keepdims=True), 1)
     weighted = is_scored * g[:, None]
     normal = np.diag(weighted.sum(axis=0)) - weighted.T @ share
-    level = np.linalg.pinv(normal, hermitian=True) @ (weighted * np.where(is_scored, d, 0.0)).sum(axis=0)
+    # levels are free up to a constant of each group: that direction's eigenvalue is 0 but for rounding, and stays out
+    level = np.linalg.pinv(normal, hermitian=True, rcond=_RANK_TOLERANCE) @ (
+        weighted * np.where(is_scored, d, 0.0)
+    ).sum(axis=0)
     levelled: FloatArray = d + (share @ level)[:, None]
     return levelled
 
@@ -179,59 +194,64 @@ def estimate_skill(difference: ArrayLike, cluster: ArrayLike, recency: ArrayLike
     return SkillEstimate(delta, standard_error, n, events, np.nan_to_num(n_eff, nan=0.0))
 
 
-def shrink(delta: ArrayLike, se: ArrayLike) -> tuple[FloatArray, float]:
-    """Pull noisy differences towards 0: ``skill = δ τ² / (τ² + s²)``, ``τ² = max(0, var_m(δ) - K/(K-1) mean s²)``.
+def shrink(delta: ArrayLike, se: ArrayLike, n_eff: ArrayLike, spread: float = SKILL_SPREAD) -> FloatArray:
+    """Pull noisy differences towards 0, the panel's own: ``skill_m = δ_m τ² / (τ² + σ² / n_m)``.
 
-    τ is how much models truly differ, as far as their spread exceeds what noise alone would show. Where it does not,
-    every skill is 0 and all models are trusted alike. Differences to a panel of K models sum to 0: each is less noisy
-    than the model itself, by 1 - 1/K, while their variance over the models is not, hence the factor.
+    τ, how much models truly differ, is taken as known, and σ², the variance of one event's difference, is common to
+    all models: ``σ² = (ν S² + n̄ mean_m(s_m² n_m)) / (ν + n̄)`` with S = `DIFFERENCE_SD`, ν = `DIFFERENCE_SD_EVENTS`
+    and n̄ the mean of n. Estimating either from half a dozen models and a score of events lets noise name winners: a
+    model that was lucky twice would show a small standard error besides.
 
     Args:
-        delta: Differences to the panel's mean, shape ``(n_models,)``; NaN where a model has no data.
-        se: Standard errors ≥ 0, shape ``(n_models,)``; NaN where unknown.
+        delta: δ, differences to the panel's mean, shape ``(n_models,)``; NaN where a model has no data.
+        se: s, standard errors ≥ 0, shape ``(n_models,)``; NaN where unknown.
+        n_eff: n, effective events, shape ``(n_models,)``, finite, ≥ 0; below half an event a model has none.
+        spread: τ, in Brier points, > 0.
 
     Returns:
-        Skill per model (0 where `delta` or `se` is NaN, or only one model has both) and τ.
+        Skill per model; 0 where `delta` or `se` is NaN, or only one model has both. With 100 events a difference
+        keeps about half of its size.
 
     Raises:
-        InputError: a standard error is negative, an element infinite, or the shapes differ.
+        InputError: an argument is out of range or the shapes differ.
 
-    Source: Efron and Morris 1975, Journal of the American Statistical Association 70; τ² by the method of moments.
+    Source: the posterior mean of a normal skill; τ and S as measured between language models on the same questions.
 
-    >>> skill, tau = shrink([-0.06, 0.06, float("nan")], [0.03, 0.03, 0.01])
-    >>> skill.round(6).tolist(), round(tau**2, 6)
-    ([-0.051429, 0.051429, 0.0], 0.0054)
+    >>> shrink([-0.008, 0.008, float("nan")], [0.008, 0.008, 0.01], [87.890625, 87.890625, 5]).round(6).tolist()
+    [-0.004, 0.004, 0.0]
     """
     d, s = np.asarray(delta, dtype=np.float64), np.asarray(se, dtype=np.float64)
     if d.ndim != 1 or d.shape != s.shape:
         raise InputError(f"delta has shape {d.shape}, se has shape {s.shape}; both must be (n_models,)")
     refuse_where(np.isinf(d), d, "delta", "is not finite")
     refuse_where(np.isinf(s) | (s < 0), s, "se", "is no standard error; allowed: finite and >= 0, or NaN")
-    is_known = ~(np.isnan(d) | np.isnan(s))
+    n = weights(n_eff, d.shape, "n_eff")
+    tau_squared = positive(spread, "spread") ** 2
+    is_known = ~(np.isnan(d) | np.isnan(s)) & (n > 0.5)
     skill = np.zeros_like(d)
-    n_known = int(is_known.sum())
-    if n_known < 2:
-        return skill, 0.0
-    variance = np.square(s[is_known])
-    noise = variance.mean() * n_known / (n_known - 1)
-    tau_squared = max(0.0, float(np.var(d[is_known], ddof=1) - noise))
-    if tau_squared > 0:
-        skill[is_known] = d[is_known] * tau_squared / (tau_squared + variance)
-    return skill, float(np.sqrt(tau_squared))
+    if is_known.sum() < 2:
+        return skill
+    n = n[is_known]
+    seen = float(np.mean(np.square(s[is_known]) * n))
+    noise = (DIFFERENCE_SD_EVENTS * DIFFERENCE_SD**2 + n.mean() * seen) / (DIFFERENCE_SD_EVENTS + n.mean())
+    skill[is_known] = d[is_known] * tau_squared / (tau_squared + noise / n)
+    return skill
 
 
 def softmax_weights(
     skill: ArrayLike,
     n_eff: ArrayLike,
-    scale: float = 0.02,
+    scale: float = 0.015,
     min_share: float = 0.25,
     max_share: float = 2.0,
     bounded_until: float = 100.0,
+    correlation: ArrayLike | None = None,
 ) -> FloatArray:
     """Weights ``w ∝ exp(-skill / scale)`` that sum to 1, within ``[min_share/K, max_share/K]`` for unproven models.
 
     A model is unproven while its `n_eff` is below `bounded_until`. The weights are ``clip(λ exp(-skill/scale))``
     with the one λ for which they sum to 1, so that what a bound takes or gives is shared in proportion by the rest.
+    With `correlation` given, what is said twice is taken off first, see `redundancy.discounted`.
 
     Args:
         skill: Shrunk skill in Brier points, shape ``(n_models,)``, finite, negative is better.
@@ -240,6 +260,7 @@ def softmax_weights(
         min_share: Floor of an unproven model as a share of the equal weight, in [0, 1].
         max_share: Cap of an unproven model as a multiple of the equal weight, ≥ 1.
         bounded_until: Effective resolutions from which a model is unbounded.
+        correlation: Of the models' deviations, shape ``(n_models, n_models)``; ``None`` for models alike in nothing.
 
     Returns:
         Weights in [0, 1], shape ``(n_models,)``.
@@ -263,32 +284,7 @@ def softmax_weights(
     high = np.where(is_bounded, min(1.0, max_share / len(values)), 1.0)
     # e^-600 is a weight of nothing that can still be divided by
     raw = np.exp(np.maximum(-(values - values.min()) / positive(scale, "scale"), -600.0))
-    return share_within(raw, low, high)
-
-
-def renormalise(weight: ArrayLike, is_present: ArrayLike) -> FloatArray:
-    """Weights of the models that answered, summing to 1; 0 for the others.
-
-    Args:
-        weight: Shape ``(n_models,)``, finite, ≥ 0.
-        is_present: Booleans, shape ``(n_models,)``.
-
-    Returns:
-        Shares, shape ``(n_models,)``; equal ones where those present have no weight at all.
-
-    Raises:
-        InputError: a weight is out of range, the shapes differ, or no model is present.
-
-    >>> renormalise([0.5, 0.3, 0.2], [True, False, True]).round(12).tolist()
-    [0.714285714286, 0.0, 0.285714285714]
-    """
-    present = np.asarray(is_present, dtype=np.bool_)
-    share = np.where(present, weights(weight, present.shape), 0.0)
-    if not present.any():
-        raise InputError("no model is present: there is nothing to give weight to")
-    share = share if share.any() else present.astype(np.float64)
-    renormalised: FloatArray = share / share.sum()
-    return renormalised
+    return share_within(raw if correlation is None else discounted(raw, correlation), low, high)
 
 
 def _between_clusters(residual: FloatArray, n_clusters: IntArray, label: NDArray[Any]) -> FloatArray:

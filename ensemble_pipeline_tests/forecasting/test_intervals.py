@@ -129,3 +129,44 @@ def test_clustered_interval_when_out_of_range_refuses(
 ) -> None:
     with pytest.raises(InputError, match=complaint):
         intervals.clustered_interval(estimate, se, clusters, level)
+
+
+def test_bootstrap_interval_of_independent_rows_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(5)
+    difference = rng.normal(0.01, 0.05, 200)
+    ours = intervals.bootstrap_interval(difference, np.arange(200), draws=20_000)
+    theirs = stats.bootstrap(
+        (difference,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(6)
+    ).confidence_interval
+    assert ours == pytest.approx((theirs.low, theirs.high), abs=3e-4)
+
+
+def test_bootstrap_interval_is_wider_where_rows_err_together() -> None:
+    rng = np.random.default_rng(5)
+    difference = np.repeat(rng.normal(0, 0.05, 40), 10)
+    apart = intervals.bootstrap_interval(difference, np.arange(400))
+    together = intervals.bootstrap_interval(difference, np.repeat(np.arange(40), 10))
+    assert apart is not None
+    assert together is not None
+    assert together[1] - together[0] > 2.5 * (apart[1] - apart[0])
+
+
+def test_bootstrap_interval_holds_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(8)
+    hits = 0
+    for _ in range(300):
+        found = intervals.bootstrap_interval(np.repeat(rng.normal(0, 1, 60), 3), np.repeat(np.arange(60), 3), draws=400)
+        assert found is not None
+        hits += found[0] <= 0 <= found[1]
+    assert 0.90 <= hits / 300 <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("difference", "cluster", "says"),
+    [([0.1, np.nan], [0, 1], "difference"), ([0.1], [0, 1], "shape"), ([[0.1]], [[0]], "shape")],
+)
+def test_bootstrap_interval_of_what_is_no_column_of_numbers_is_refused(
+    difference: list[float], cluster: list[int], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        intervals.bootstrap_interval(difference, cluster)

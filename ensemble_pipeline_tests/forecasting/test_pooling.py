@@ -117,3 +117,20 @@ def test_anchor_is_mirror_symmetric_and_between_price_and_pool(p: float, price: 
 def test_anchor_when_an_argument_is_out_of_range_refuses(p: float, price: float, market_weight: float) -> None:
     with pytest.raises(InputError):
         pooling.anchor_to_price(p, price, market_weight)
+
+
+@pytest.mark.parametrize(("gap", "expected"), [(0.0, 0.0), (1.0, 1 / 1.16), (2.5, 1.25), (5.0, 1.0), (-5.0, -1.0)])
+def test_bounded_gap_by_hand(gap: float, expected: float) -> None:
+    assert float(pooling.bounded_gap(gap)) == pytest.approx(expected)
+
+
+def test_bounded_gap_is_largest_at_its_scale() -> None:
+    gaps = np.linspace(0, 20, 2001)
+    assert gaps[int(np.argmax(pooling.bounded_gap(gaps, scale=3.0)))] == pytest.approx(3.0)
+    assert float(pooling.bounded_gap(3.0, scale=3.0)) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(("error", "spread", "expected"), [(0.0, 2.0, 0.9), (2.0, 2.0, 0.75), (1e9, 2.0, 0.5)])
+def test_shrunk_log_odds_by_hand(error: float, spread: float, expected: float) -> None:
+    # odds of 9 are 3 where half of the log-odds is left
+    assert pooling.shrink_log_odds(0.9, error, spread) == pytest.approx(expected, abs=1e-9)

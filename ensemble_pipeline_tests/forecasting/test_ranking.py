@@ -138,45 +138,75 @@ def test_estimate_skill_when_malformed_refuses(
 
 
 def test_shrink_by_hand() -> None:
-    # var(-.04, 0, .04) = .0016; mean s² = (.0001 + .0004 + .0004) / 3 = .0003, times 3/2; tau² = .00115
-    skill, tau = ranking.shrink([-0.04, 0.0, 0.04], [0.01, 0.02, 0.02])
-    assert tau == pytest.approx(np.sqrt(0.00115))
-    np.testing.assert_allclose(skill, [-0.04 * 115 / 125, 0, 0.04 * 115 / 155])
+    # noise of one event as it usually is, seen in the same size: of 100 events there remains τ²/(τ² + S²/100)
+    error = ranking.DIFFERENCE_SD / 10
+    skill = ranking.shrink([-0.04, 0.0, 0.04], [error] * 3, [100] * 3)
+    kept = ranking.SKILL_SPREAD**2 / (ranking.SKILL_SPREAD**2 + error**2)
+    np.testing.assert_allclose(skill, [-0.04 * kept, 0, 0.04 * kept])
 
 
-def test_shrink_when_noise_explains_the_spread_trusts_all_alike() -> None:
-    skill, tau = ranking.shrink([-0.01, 0.01], [0.05, 0.05])
-    assert (skill.tolist(), tau) == ([0.0, 0.0], 0.0)
+def test_shrink_leaves_the_more_the_more_events_say_so() -> None:
+    delta, events = [-0.01] * 5, [1, 10, 100, 1000, 1e7]
+    skill = ranking.shrink(delta, [ranking.DIFFERENCE_SD / np.sqrt(n) for n in events], events).tolist()
+    assert skill == sorted(skill, reverse=True)
+    assert -0.001 < skill[0] < 0
+    assert skill[-1] == pytest.approx(-0.01, rel=0.01)
+
+
+def test_shrink_takes_the_noise_of_one_event_as_common_so_that_a_lucky_small_error_counts_no_more() -> None:
+    lucky, usual = ranking.shrink([-0.01, -0.01], [0.0001, 0.02], [20, 20])
+    assert lucky == usual
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-1, 1), st.floats(0, 1), st.one_of(st.just(0.0), st.floats(0.01, 1e4))),
+        min_size=2,
+        max_size=6,
+    ),
+)
+def test_shrink_moves_every_difference_towards_nothing_and_keeps_its_side(
+    rows: list[tuple[float, float, float]],
+) -> None:
+    delta, error, events = ([row[i] for row in rows] for i in range(3))
+    skill = ranking.shrink(delta, error, events)
+    assert all(abs(found) <= abs(was) for found, was in zip(skill, delta, strict=True))
+    assert all(found * was >= 0 for found, was in zip(skill, delta, strict=True))
+    np.testing.assert_allclose(ranking.shrink([-d for d in delta], error, events), -skill)
 
 
 @pytest.mark.parametrize("delta", [[], [-0.3], [NAN], [-0.3, NAN]])
 def test_shrink_with_fewer_than_two_models_known_is_zero(delta: list[float]) -> None:
-    skill, tau = ranking.shrink(delta, [0.01] * len(delta))
-    assert (skill.tolist(), tau) == ([0.0] * len(delta), 0.0)
+    skill = ranking.shrink(delta, [0.01] * len(delta), [50] * len(delta))
+    assert skill.tolist() == [0.0] * len(delta)
 
 
-def test_shrink_recovers_the_spread_of_a_known_world() -> None:
+def test_shrink_is_the_best_guess_in_a_world_of_the_usual_spread_and_noise() -> None:
     rng = np.random.default_rng(2)
-    truth = rng.normal(scale=0.03, size=4000)
-    skill, tau = ranking.shrink(truth + rng.normal(scale=0.04, size=4000), np.full(4000, 0.04))
-    assert tau == pytest.approx(0.03, rel=0.1)
-    assert np.mean(np.square(skill - truth)) == pytest.approx(0.03**2 * 0.04**2 / 0.05**2, rel=0.1)
+    n, spread, noise = 100, ranking.SKILL_SPREAD, ranking.DIFFERENCE_SD
+    truth = rng.normal(scale=spread, size=4000)
+    error = noise / np.sqrt(n)
+    seen = truth + rng.normal(scale=error, size=4000)
+    skill = ranking.shrink(seen, np.full(4000, error), np.full(4000, n))
+    best = spread**2 * error**2 / (spread**2 + error**2)
+    assert np.mean(np.square(skill - truth)) == pytest.approx(best, rel=0.1)
+    for factor in (0.8, 1.25):
+        assert np.mean(np.square(factor * skill - truth)) > np.mean(np.square(skill - truth))
 
 
-def test_shrink_estimates_the_spread_of_a_small_panel_without_bias() -> None:
-    rng = np.random.default_rng(4)
-    found = []
-    for _ in range(3000):
-        raw = rng.normal(scale=0.2, size=3) + rng.normal(scale=0.03, size=3)
-        # of three models each difference to the mean has two thirds of the noise's variance
-        found.append(ranking.shrink(raw - raw.mean(), np.full(3, 0.03 * np.sqrt(2 / 3)))[1] ** 2)
-    assert np.mean(found) == pytest.approx(0.2**2, rel=0.05)
-
-
-@pytest.mark.parametrize(("delta", "se"), [([0.1], [-0.1]), ([float("inf")], [0.1]), ([0.1, 0.2], [0.1])])
-def test_shrink_when_out_of_range_refuses(delta: list[float], se: list[float]) -> None:
+@pytest.mark.parametrize(
+    ("delta", "se", "events"),
+    [
+        ([0.1], [-0.1], [1]),
+        ([float("inf")], [0.1], [1]),
+        ([0.1, 0.2], [0.1], [1, 1]),
+        ([0.1], [0.1], [-1]),
+        ([0.1, 0.2], [0.1, 0.1], [1]),
+    ],
+)
+def test_shrink_when_out_of_range_refuses(delta: list[float], se: list[float], events: list[float]) -> None:
     with pytest.raises(InputError):
-        ranking.shrink(delta, se)
+        ranking.shrink(delta, se, events)
 
 
 @settings(max_examples=300)
@@ -206,7 +236,7 @@ def test_softmax_weights_follow_the_models_and_prefer_the_better(skill: list[flo
 
 def test_softmax_weights_of_proven_models_are_the_plain_softmax() -> None:
     skill = np.array([-0.05, 0.0, 0.01])
-    expected = np.exp(-skill / 0.02) / np.exp(-skill / 0.02).sum()
+    expected = np.exp(-skill / 0.015) / np.exp(-skill / 0.015).sum()
     np.testing.assert_allclose(ranking.softmax_weights(skill, [100, 100, 100]), expected)
 
 
@@ -216,7 +246,7 @@ def test_softmax_weights_with_any_bounds_satisfy_the_optimality_conditions() -> 
         k = int(rng.integers(2, 10))
         skill, n_eff = rng.normal(scale=0.05, size=k), rng.choice([0.0, 500.0], k)
         share = ranking.softmax_weights(skill, n_eff, min_share=0.5, max_share=1.2)
-        level = share / np.exp(-skill / 0.02)
+        level = share / np.exp(-skill / 0.015)
         is_bounded = n_eff < 100
         at_floor = is_bounded & np.isclose(share, 0.5 / k)
         at_cap = is_bounded & np.isclose(share, 1.2 / k)
@@ -251,16 +281,3 @@ def test_softmax_weights_when_out_of_range_refuse(
 ) -> None:
     with pytest.raises(InputError):
         ranking.softmax_weights(skill, n_eff, **options)
-
-
-def test_renormalise_keeps_the_proportions_of_those_present() -> None:
-    np.testing.assert_allclose(ranking.renormalise([0.6, 0.3, 0.1], [False, True, True]), [0, 0.75, 0.25])
-
-
-def test_renormalise_when_those_present_weigh_nothing_shares_equally() -> None:
-    assert ranking.renormalise([1.0, 0.0, 0.0], [False, True, True]).tolist() == [0.0, 0.5, 0.5]
-
-
-def test_renormalise_when_nobody_is_present_refuses() -> None:
-    with pytest.raises(InputError, match="no model is present"):
-        ranking.renormalise([1.0, 0.0], [False, False])
