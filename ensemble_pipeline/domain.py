@@ -75,6 +75,26 @@ class RequestReason(StrEnum):
     NEW = "new"
     MOVED = "moved"
     AGED = "aged"
+    ASKED = "asked"
+
+
+class Strategy(StrEnum):
+    """How the members' answers become one probability."""
+
+    CONSENSUS = "consensus"
+    WEIGHTED_VOTING = "weighted_voting"
+    CONFIDENCE_BASED = "confidence_based"
+    CASCADING = "cascading"
+    UNCERTAINTY_AWARE = "uncertainty_aware"
+
+
+class Route(StrEnum):
+    """How much deliberation a market gets: one model, two that must agree, the ensemble, or the ensemble enhanced."""
+
+    SINGLE = "single"
+    PAIR = "pair"
+    FULL = "full"
+    ENHANCED = "enhanced"
 
 
 class CallStatus(StrEnum):
@@ -88,7 +108,10 @@ class CallStatus(StrEnum):
 
 
 class Reason(StrEnum):
-    """The one terminal reason in which every market put before the ensemble ends, in the order of the gates."""
+    """The one terminal reason in which every market put before the ensemble ends, in the order of the gates.
+
+    ``near_expiry`` and ``route`` refuse nothing: they note which way a decision went, and why.
+    """
 
     NOT_OPEN = "not_open"
     EMERGENCY_MODE = "emergency_mode"
@@ -97,12 +120,19 @@ class Reason(StrEnum):
     MARKET_DAY_COUNT = "market_day_count"
     VOLUME = "volume"
     CATEGORY = "category"
+    NEAR_EXPIRY = "near_expiry"
     NO_MEMBER = "no_member"
     DECISION_BUDGET = "decision_budget"
+    ROUTE = "route"
     NO_ANSWER = "no_answer"
+    TOO_FEW_ANSWERS = "too_few_answers"
+    CERTAINTY = "certainty"
     DISAGREEMENT = "disagreement"
+    NO_CONSENSUS = "no_consensus"
     CONFIDENCE = "confidence"
+    CLOSED_MEANWHILE = "closed_meanwhile"
     NO_QUOTE = "no_quote"
+    ONE_SIDED_BOOK = "one_sided_book"
     CROSSED_BOOK = "crossed_book"
     EDGE = "edge"
     SIZE = "size"
@@ -162,6 +192,29 @@ class Listing:
 
     market: Market
     quote: Quote
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Something published about a market: a dated claim with its source, untrusted like the market's own words."""
+
+    published_at: datetime
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptWording:
+    """One version of a role's prompt file; `prompt_hash` is the SHA-256 of the file, in hex.
+
+    `template` is the user's part, with a placeholder where the data about the market go.
+    """
+
+    prompt_hash: str
+    role: str
+    version: int
+    system: str
+    template: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +308,8 @@ class Ranked:
     `standard_error` and the 95% interval of the skill before shrinkage are ``None`` where fewer than two events say
     anything about them. `sequence_low` and `sequence_high` bound the skill at every look at once, over all `events`
     the model was ever scored on; ``None`` where these are too few to bound anything. `is_tied_with_first`: such a
-    sequence of paired differences does not show the model to be worse than the one ranked first.
+    sequence of paired differences does not show the model to be worse than the one ranked first. `confidence_gap`:
+    stated confidence less the share of forecasts on the right side, shrunk; above 0 the model is too sure of itself.
     """
 
     model_id: str
@@ -271,6 +325,7 @@ class Ranked:
     sequence_high: float | None = None
     events: int = 0
     is_tied_with_first: bool = True
+    confidence_gap: float = 0.0
 
     @property
     def is_tied(self) -> bool:
@@ -282,26 +337,40 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Whom to trust, as of an instant; decisions keep `ranking_id`."""
+    """Whom to trust, as of an instant; decisions keep `ranking_id`.
+
+    `correlations` says how alike two models deviate from the panel, by their names in order.
+    """
 
     ranking_id: int
     as_of: datetime
     rows: tuple[Ranked, ...]
+    correlations: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
-    def weight_of(self, model_id: str) -> float | None:
-        """The weight of a model, or ``None`` where the ranking does not know it."""
-        return next((row.weight for row in self.rows if row.model_id == model_id), None)
+    @property
+    def by_name(self) -> dict[str, Ranked]:
+        """The lines by model."""
+        return {row.model_id: row for row in self.rows}
+
+    def correlation_of(self, name: str, other: str, unknown: float) -> float:
+        """How alike two models are, or `unknown`."""
+        return self.correlations.get((name, other) if name < other else (other, name), unknown)
 
 
 @dataclass(frozen=True, slots=True)
 class MemberOpinion:
-    """One member in one decision: its answer where it gave one, and the weight that answer got."""
+    """One member in one decision: its answer where it gave one, the weight that answer got, and why it was asked.
+
+    `propensity` is the chance with which the selection asks it under these circumstances: 1 where it was chosen, the
+    exploration share where a draw let it in, ``None`` where it stood in for one that failed.
+    """
 
     model_id: str
     forecast_id: int | None
     p_yes: float | None
     confidence: float | None
     weight: float
+    propensity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@
     │   ├── PortTakenError         a port the launcher needs is in use
     │   ├── DatabaseError          the database cannot be started, reached or is of another world
     │   ├── PartitionRangeError    a range of days is empty or in the future
+    │   ├── DecisionNotFoundError  no decision has the number that was named
+    │   ├── ReplayError            a decision cannot be made again: what it rested on was not kept
     │   └── InputError             a row or value handed to a public function is out of range
     │       └── RefusedRowError    one row of many was left out; the rest went on
     │           ├── ForecastRangeError      a forecast is no probability
@@ -67,6 +69,14 @@ class InputError(UserError):
 
 class PartitionRangeError(UserError):
     """A range of days is empty or lies in the future. Name days of the instance's history, the earlier one first."""
+
+
+class DecisionNotFoundError(UserError):
+    """No decision has the number that was named. `ensemble status` says how many there are."""
+
+
+class ReplayError(UserError):
+    """A decision cannot be made again, since what it rested on was not kept when it was recorded."""
 
 
 class RefusedRowError(InputError):

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,11 +17,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as PydanticSettingsError
 
+from ensemble_pipeline.domain import Strategy
 from ensemble_pipeline.errors import SettingsError
 
 Dialect = Literal["openai_chat", "anthropic_messages"]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 UsdLimit = Annotated[Decimal, Field(ge=0)] | Literal["unlimited"]
+LIVE_CONFIRMATION = "I accept real orders with real money"
 BaseUrl = Annotated[str, Field(pattern=r"^https?://\S+$"), AfterValidator(lambda url: url.rstrip("/"))]
 
 
@@ -38,7 +41,7 @@ def default_data_dir() -> Path:
 
 class _Frozen(BaseModel):
     # built on first use: loading the definitions needs none of them
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
 
 class ProviderSettings(_Frozen):
@@ -107,24 +110,71 @@ class SizingSettings(_Frozen):
     max_volume_share: Probability = Field(0.01, description="Share of the market's volume one trade may take.")
 
 
+class ExitSettings(_Frozen):
+    """When a paper position is sold before it settles; rarely, as each sale pays the spread. A share of 1: never."""
+
+    stop_share: Share = Field(
+        0.6, description="Share of what was paid that may be lost: so much speaks against the forecast, not for noise."
+    )
+    trailing_arm_share: Share = Field(
+        0.5, description="Share of the greatest possible gain from which on the highest bid is trailed: not before."
+    )
+    trailing_give_back_share: Share = Field(
+        0.4, description="Share of the highest gain that may be given back: a usual swing is less."
+    )
+    take_profit_share: Share = Field(
+        0.9, description="Share of the greatest possible gain at which a sale rests: what is left pays no new trade."
+    )
+    max_age_days: float = Field(
+        90, gt=0, allow_inf_nan=False, description="Longest time held: no market scanned by default closes later."
+    )
+    before_close_hours: float = Field(
+        0, ge=0, allow_inf_nan=False, description="Sold within so many hours of the close; 0: held, settling is free."
+    )
+
+
 class EnsembleSettings(_Frozen):
     """How members are chosen and combined."""
 
     member_policy: Literal["selected", "all"] = Field(
         "selected", description="`all` asks every member about every market, whatever selection and gates would say."
     )
+    strategy: Strategy = Field(
+        Strategy.WEIGHTED_VOTING, description="How answers become one probability; see docs/math.md."
+    )
+    consensus_threshold: float = Field(
+        0.7, gt=0.5, le=1, description="Share of the weight that must stand on one side (strategy `consensus`)."
+    )
+    agreement_confidence: Probability = Field(
+        0.6, description="Confidence that each of two models must have where two must agree."
+    )
+    min_answers: int = Field(2, ge=1, description="Answers without which a full ensemble does not trade.")
+    min_answers_enhanced: int = Field(3, ge=1, description="The same for the largest trade values.")
+    spread_of_truth: float = Field(
+        1.5, gt=0, description="Spread of true log-odds that strategy `uncertainty_aware` takes for granted."
+    )
     cascade_single_below_usd: Decimal = Field(Decimal(10), description="Trade value below which one model decides.")
     cascade_enhanced_above_usd: Decimal = Field(Decimal(50), description="Trade value above which more is demanded.")
     max_members: int = Field(5, ge=1, description="Members of a full ensemble under policy `selected`.")
     exploration_share: Probability = Field(0.05, description="Chance that a member outside the selection is asked too.")
-    market_weight: float = Field(0.2, ge=0, le=0.5, description="Weight of the ensemble against the price, log-odds.")
+    market_weight: float = Field(
+        0.2, ge=0, le=0.5, description="Weight of the ensemble against the price, in log-odds, before any evidence."
+    )
+    max_market_weight: float = Field(0.5, ge=0, le=1, description="The learned weight is never above it.")
+    market_weight_ridge: float = Field(100, gt=0, description="Strength of the prior at `market_weight`.")
+    price_gap_scale: float = Field(
+        2.5, gt=0, description="Gap to the price, in log-odds, that moves a forecast most; a larger one is doubted."
+    )
     clip: float = Field(0.01, gt=0, lt=0.5, description="Members' probabilities are pooled within [clip, 1 - clip].")
     half_life_resolutions: float = Field(300, ge=1, description="Settled events after which a score counts half.")
-    weight_scale: float = Field(0.02, gt=0, description="Brier advantage that multiplies a weight by e.")
+    skill_spread: float = Field(
+        0.008, gt=0, description="Spread of models' true skill, in Brier points; differences are shrunk accordingly."
+    )
+    weight_scale: float = Field(0.015, gt=0, description="Brier advantage that multiplies a weight by e.")
     segment_prior_events: float = Field(
         100, gt=0, description="Effective events at which a segment's own record counts as much as the overall skill."
     )
-    temperature_ridge: float = Field(10, gt=0, description="Strength of the prior at temperature slope 1.")
+    temperature_ridge: float = Field(25, gt=0, description="Strength of the prior at temperature slope 1.")
     intercept_ridge: float = Field(10, gt=0, description="Strength of the prior at 0 of a category's intercept.")
     intercept_from_events: float = Field(
         200, ge=1, description="Settled events from which a category gets an intercept of its own in the calibration."
@@ -132,6 +182,25 @@ class EnsembleSettings(_Frozen):
     health_failures: int = Field(3, ge=1, description="Consecutive failures after which a model is not asked.")
     retry_probe_minutes: float = Field(30, gt=0, description="After so long a failed model is tried once more.")
     max_attempts: int = Field(2, ge=1, le=5, description="Attempts per member and decision.")
+    show_market_price: bool = Field(
+        False, description="Whether members are shown the market's price; members that see the price copy it."
+    )
+
+
+class MethodSettings(_Frozen):
+    """Which ways of deciding are allowed, each by its own switch."""
+
+    agreement: bool = Field(True, description="Two models that must agree; off: one model decides in their place.")
+    advanced: bool = Field(True, description="The ensemble with its strategies; off: two models that must agree.")
+    consensus: bool = Field(True, description="Whether the strategy `consensus` may be used.")
+    weighted_voting: bool = Field(True, description="Whether the strategy `weighted_voting` may be used.")
+    confidence_based: bool = Field(True, description="Whether the strategy `confidence_based` may be used.")
+    cascading: bool = Field(
+        True, description="The cascade by trade value, and the strategy; off: every market gets the full ensemble."
+    )
+    uncertainty_aware: bool = Field(
+        True, description="The strategy, which the largest trade values take; off: they take the usual one."
+    )
 
 
 class ScanSettings(_Frozen):
@@ -142,6 +211,58 @@ class ScanSettings(_Frozen):
     max_horizon_days: float = Field(90, gt=0, description="Markets that close later are not looked at.")
     reassess_hours: float = Field(24, ge=0, description="Age of the last analysis that makes a market due again.")
     material_move_logit: float = Field(0.25, gt=0, description="Move of the mid, in log-odds, that makes it due.")
+
+
+class TradingSettings(_Frozen):
+    """Paper or real money. Real orders need both settings, and a release that can place them."""
+
+    is_live: bool = Field(False, description="Whether real orders may be placed; paper positions otherwise.")
+    live_confirmation: str = Field("", description=f'Must say "{LIVE_CONFIRMATION}" besides.')
+
+    @model_validator(mode="after")
+    def _check_live(self) -> "TradingSettings":
+        is_confirmed = self.live_confirmation == LIVE_CONFIRMATION
+        if self.is_live and not is_confirmed:
+            raise ValueError(f'live trading needs live_confirmation to say "{LIVE_CONFIRMATION}" besides is_live')
+        if self.live_confirmation and not is_confirmed:
+            raise ValueError(f'live_confirmation must say "{LIVE_CONFIRMATION}" or be empty')
+        if self.is_live:
+            raise ValueError("this release places no orders: set is_live to false to trade on paper")
+        return self
+
+
+class Policy(BaseModel):
+    """The part of the settings a decision follows; can be read back from the snapshot kept with the decision."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    multi_model_ensemble: bool = Field(True, description="Master switch; off: one model decides every market.")
+    methods: MethodSettings = MethodSettings()
+    members: tuple[MemberSettings, ...] = Field((), description="The models that may be asked.")
+    budget: BudgetSettings = BudgetSettings()
+    gates: GateSettings = GateSettings()
+    sizing: SizingSettings = SizingSettings()
+    ensemble: EnsembleSettings = EnsembleSettings()
+
+    @model_validator(mode="after")
+    def _check_strategy(self) -> "Policy":
+        require_allowed(self.ensemble.strategy, self.methods)
+        return self
+
+    @property
+    def enabled_members(self) -> tuple[MemberSettings, ...]:
+        """Members that may be asked."""
+        return tuple(member for member in self.members if member.is_enabled)
+
+
+def require_allowed(strategy: Strategy, methods: MethodSettings) -> None:
+    """Refuse a strategy whose switch is off (``ValueError``, for pydantic to locate)."""
+    if not getattr(methods, strategy):
+        allowed = ", ".join(it for it in Strategy if getattr(methods, it)) or "none"
+        raise ValueError(
+            f"ENSEMBLE_ENSEMBLE__STRATEGY names {strategy}, which ENSEMBLE_METHODS__{strategy.upper()} switches off; "
+            f"allowed: {allowed}"
+        )
 
 
 class HistorySettings(BaseSettings):
@@ -175,10 +296,14 @@ class Settings(HistorySettings):
     venue_timeout_s: float = Field(20, gt=0, description="Longest wait for one reply of a venue, in seconds.")
     providers: dict[str, ProviderSettings] = Field(default_factory=dict, description="Merged over the built-in ones.")
     members: tuple[MemberSettings, ...] = Field((), validate_default=True, description="The models that may be asked.")
+    multi_model_ensemble: bool = Field(True, description="Master switch; off: one model decides every market.")
+    methods: MethodSettings = MethodSettings()
     budget: BudgetSettings = BudgetSettings()
     gates: GateSettings = GateSettings()
     sizing: SizingSettings = SizingSettings()
+    exits: ExitSettings = ExitSettings()
     ensemble: EnsembleSettings = EnsembleSettings()
+    trading: TradingSettings = TradingSettings()
     scan: ScanSettings = ScanSettings()
 
     @model_validator(mode="before")
@@ -195,19 +320,30 @@ class Settings(HistorySettings):
     def _check_members(self) -> "Settings":
         names = [member.name for member in self.members]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"member names must be unique, these are not: {', '.join(sorted(twice))}")
+            raise ValueError(f"ENSEMBLE_MEMBERS: names must be unique, these are not: {', '.join(sorted(twice))}")
         for member in self.members:
             if member.provider not in self.providers:
                 known = ", ".join(sorted(self.providers))
                 raise ValueError(
-                    f"member {member.name!r} names an unknown provider {member.provider!r}; known: {known}"
+                    f"ENSEMBLE_MEMBERS: member {member.name!r} names an unknown provider {member.provider!r}; "
+                    f"known: {known}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_strategy(self) -> "Settings":
+        require_allowed(self.ensemble.strategy, self.methods)
         return self
 
     @property
     def enabled_members(self) -> tuple[MemberSettings, ...]:
         """Members that may be asked."""
-        return tuple(member for member in self.members if member.is_enabled)
+        return self.policy.enabled_members
+
+    @cached_property
+    def policy(self) -> Policy:
+        """What decisions follow."""
+        return Policy(**{name: getattr(self, name) for name in Policy.model_fields})
 
     def snapshot(self) -> dict[str, Any]:
         """What a decision rests on, as JSON values: everything but addresses, which may hold credentials."""
@@ -241,13 +377,14 @@ DEFAULT_PROVIDERS: dict[str, dict[str, Any]] = {
 }
 
 DEFAULT_MEMBERS: tuple[dict[str, Any], ...] = (
-    {"name": "grok-4.5", "provider": "xai", "model": "grok-4.5"},
-    {"name": "gpt-5.4-mini", "provider": "openai", "model": "gpt-5.4-mini"},
-    {"name": "claude-haiku-5-5", "provider": "anthropic", "model": "claude-haiku-5-5"},
+    {"name": "grok-4.5", "provider": "xai", "model": "grok-4.5", "role": "inside_view"},
+    {"name": "gpt-5.4-mini", "provider": "openai", "model": "gpt-5.4-mini", "role": "base_rate"},
+    {"name": "claude-haiku-5-5", "provider": "anthropic", "model": "claude-haiku-5-5", "role": "devils_advocate"},
     {
         "name": "local-llama",
         "provider": "local",
         "model": "llama3.2",
+        "role": "forecaster",
         "is_enabled": False,
         "input_usd_per_mtok": "0",
         "output_usd_per_mtok": "0",
@@ -293,7 +430,9 @@ def load_history() -> HistorySettings:
 def _explain(error: ValidationError) -> str:
     lines = ["These settings do not fit:"]
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
-        path = "__".join(str(part).upper() for part in detail["loc"] if part not in _UNION_TAGS) or "MEMBERS"
-        lines.append(f"  ENSEMBLE_{path}: {detail['msg']}")
+        path = "__".join(str(part).upper() for part in detail["loc"] if part not in _UNION_TAGS)
+        # what concerns several variables names them itself
+        name = f"ENSEMBLE_{path}: " if path else ""
+        lines.append(f"  {name}{detail['msg'].removeprefix('Value error, ')}")
     lines.append("Correct the environment variables and start again; docs/settings.md lists them all.")
     return "\n".join(lines)

@@ -150,8 +150,11 @@ def _built_in_providers() -> list[list[str]]:
 
 def _built_in_members() -> list[list[str]]:
     filled = [MemberSettings(**given) for given in DEFAULT_MEMBERS]
-    rows = [[f"`{it.name}`", it.provider, f"`{it.model}`", "yes" if it.is_enabled else "no"] for it in filled]
-    return [["member", "provider", "model", "enabled"], *rows]
+    rows = [
+        [f"`{it.name}`", it.provider, f"`{it.model}`", f"`{it.role}`", "yes" if it.is_enabled else "no"]
+        for it in filled
+    ]
+    return [["member", "provider", "model", "role", "enabled"], *rows]
 
 
 def _default(name: str, field: FieldInfo) -> str:

@@ -36,9 +36,11 @@ def test_expiry_bucket_includes_its_upper_end(days: float, bucket: str) -> None:
     assert ExpiryBucket.of(timedelta(days=days)).value == bucket
 
 
-def test_ranking_tells_the_weight_of_those_it_knows() -> None:
-    ranking = Ranking(1, AT, (Ranked("a", 1, 0.0, None, 0, 0.0, 0.7),))
-    assert (ranking.weight_of("a"), ranking.weight_of("b")) == (0.7, None)
+def test_ranking_tells_the_lines_of_those_it_knows_and_how_alike_two_of_them_are() -> None:
+    ranking = Ranking(1, AT, (Ranked("a", 1, 0.0, None, 0, 0.0, 0.7),), {("a", "b"): 0.6})
+    assert {name: row.weight for name, row in ranking.by_name.items()} == {"a": 0.7}
+    assert ranking.correlation_of("a", "b", 0.25) == ranking.correlation_of("b", "a", 0.25) == 0.6
+    assert ranking.correlation_of("a", "c", 0.25) == 0.25
 
 
 def test_reasons_come_in_the_decision_order() -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from ensemble_pipeline.domain import Strategy
 from ensemble_pipeline.errors import SettingsError
-from ensemble_pipeline.settings import Settings, default_data_dir, load_settings
+from ensemble_pipeline.settings import LIVE_CONFIRMATION, Policy, Settings, default_data_dir, load_settings
 
 
 def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
@@ -119,3 +120,69 @@ def test_data_folder_is_one_that_postgresql_can_reach(monkeypatch: pytest.Monkey
     assert default_data_dir() == Path("/data/ensemble_pipeline")
     monkeypatch.delenv("XDG_DATA_HOME")
     assert default_data_dir() == Path.home() / ".local" / "share" / "ensemble_pipeline"
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_strategy_that_is_switched_off_is_refused_with_its_switch_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, strategy: Strategy
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(monkeypatch, ENSEMBLE__STRATEGY=strategy, **{f"METHODS__{strategy.upper()}": "false"})
+    others = ", ".join(other for other in Strategy if other is not strategy)
+    switched_off = (
+        f"ENSEMBLE_ENSEMBLE__STRATEGY names {strategy}, which ENSEMBLE_METHODS__{strategy.upper()} switches off"
+    )
+    for part in (switched_off, f"allowed: {others}"):
+        assert part in str(refused.value)
+
+
+def test_strategy_that_is_switched_off_is_refused_by_the_names_of_its_variables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(monkeypatch, ENSEMBLE__STRATEGY="consensus", METHODS__CONSENSUS="false")
+    assert "ENSEMBLE_MEMBERS" not in str(refused.value)
+    assert "ENSEMBLE_METHODS__CONSENSUS" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"IS_LIVE": "true"}, "needs live_confirmation"),
+        ({"IS_LIVE": "true", "LIVE_CONFIRMATION": "yes"}, "needs live_confirmation"),
+        ({"LIVE_CONFIRMATION": "yes"}, "or be empty"),
+        ({"IS_LIVE": "true", "LIVE_CONFIRMATION": LIVE_CONFIRMATION}, "this release places no orders"),
+    ],
+)
+def test_live_trading_needs_two_settings_and_a_release_that_can_place_orders(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], says: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(monkeypatch, **{f"TRADING__{name}": value for name, value in variables.items()})
+    assert "ENSEMBLE_TRADING" in str(refused.value)
+    assert says in str(refused.value)
+
+
+def test_trading_is_on_paper_by_default_and_may_be_confirmed_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch).trading.is_live is False
+    assert load(monkeypatch, TRADING__LIVE_CONFIRMATION=LIVE_CONFIRMATION).trading.is_live is False
+
+
+def test_every_method_is_allowed_by_default_and_each_has_a_switch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch)
+    names = {"agreement", "advanced", *Strategy}
+    assert settings.methods.model_dump() == dict.fromkeys(names, True)
+    assert settings.multi_model_ensemble
+    for name in sorted(names - {settings.ensemble.strategy}):
+        with monkeypatch.context() as patched:
+            changed = load(patched, **{f"METHODS__{name.upper()}": "false"})
+        assert {it for it, is_on in changed.methods.model_dump().items() if not is_on} == {name}
+        assert changed.digest() != settings.digest()
+
+
+def test_policy_holds_the_settings_that_decisions_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, MULTI_MODEL_ENSEMBLE="false", GATES__MIN_EDGE_LOW="0.2")
+    again = Policy.model_validate(settings.snapshot())
+    assert again == settings.policy
+    assert (again.multi_model_ensemble, again.gates.min_edge_low) == (False, 0.2)
+    assert [member.name for member in again.enabled_members] == [member.name for member in settings.enabled_members]
