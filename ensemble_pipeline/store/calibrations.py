@@ -1,7 +1,6 @@
 """Calibration tables. Append-only: a decision keeps pointing at the one it used."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ensemble_pipeline.store.database import Connection, require_row
@@ -18,13 +17,18 @@ class CategoryIntercept:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """As of an instant: calibrated log-odds = slope × pooled log-odds + the category's intercept, where it has one."""
+    """As of an instant: calibrated log-odds = slope × pooled log-odds + the category's intercept, where it has one.
+
+    `market_weight` is the ensemble's weight against a price, learned from `market_events` settled events.
+    """
 
     calibration_id: int
     as_of: datetime
     slope: float
     n: int
     effective_n: float
+    market_weight: float
+    market_events: float = 0.0
     intercepts: tuple[CategoryIntercept, ...] = ()
 
     def intercept_of(self, category: str) -> float:
@@ -32,44 +36,42 @@ class Calibration:
         return next((it.intercept for it in self.intercepts if it.category == category), 0.0)
 
 
-def save_calibration(
-    connection: Connection,
-    as_of: datetime,
-    slope: float,
-    n: int,
-    events: float,
-    intercepts: Sequence[CategoryIntercept] = (),
-) -> Calibration:
-    """Append a calibration, or return the newest one of the same instant where it says the same."""
-    present = latest_calibration(connection, as_of)
-    given = tuple(sorted(intercepts, key=lambda it: it.category))
-    if present is not None and (present.as_of, present.slope, present.n, present.intercepts) == (
-        as_of,
-        slope,
-        n,
-        given,
-    ):
+_NUMBERS = ("as_of", "slope", "n", "effective_n", "market_weight", "market_events")
+
+
+def save_calibration(connection: Connection, fitted: Calibration) -> Calibration:
+    """Append a calibration under an id of its own, or return the newest one of the instant where it says the same."""
+    given = replace(fitted, intercepts=tuple(sorted(fitted.intercepts, key=lambda it: it.category)))
+    present = latest_calibration(connection, given.as_of)
+    if present is not None and replace(present, calibration_id=given.calibration_id) == given:
         return present
     row = connection.execute(
-        "insert into calibration_tables (as_of, slope, n, effective_n) values (%s, %s, %s, %s)"
-        " returning calibration_id",
-        [as_of, slope, n, events],
+        f"insert into calibration_tables ({', '.join(_NUMBERS)}) values"
+        f" ({', '.join(['%s'] * len(_NUMBERS))}) returning calibration_id",
+        [getattr(given, name) for name in _NUMBERS],
     ).fetchone()
     calibration_id = int(require_row(row)["calibration_id"])
     with connection.cursor() as cursor:
         cursor.executemany(
             "insert into calibration_intercepts (calibration_id, category, intercept, events) values (%s, %s, %s, %s)",
-            [(calibration_id, it.category, it.intercept, it.events) for it in given],
+            [(calibration_id, it.category, it.intercept, it.events) for it in given.intercepts],
         )
-    return Calibration(calibration_id, as_of, slope, n, events, given)
+    return replace(given, calibration_id=calibration_id)
 
 
 def latest_calibration(connection: Connection, as_of: datetime) -> Calibration | None:
     """The newest calibration as of `as_of` or before."""
+    return _load(connection, "as_of <= %s order by as_of desc, calibration_id desc limit 1", as_of)
+
+
+def calibration_by_id(connection: Connection, calibration_id: int) -> Calibration | None:
+    """The calibration of this id."""
+    return _load(connection, "calibration_id = %s", calibration_id)
+
+
+def _load(connection: Connection, condition: str, value: datetime | int) -> Calibration | None:
     row = connection.execute(
-        "select calibration_id, as_of, slope, n, effective_n from calibration_tables where as_of <= %s"
-        " order by as_of desc, calibration_id desc limit 1",
-        [as_of],
+        f"select calibration_id, {', '.join(_NUMBERS)} from calibration_tables where {condition}", [value]
     ).fetchone()
     if row is None:
         return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from ensemble_pipeline.domain import Answer, CallStatus, Forecast, Snapshot, Usage
+from ensemble_pipeline.domain import Answer, CallStatus, Forecast, PromptWording, Snapshot, Usage
 from ensemble_pipeline.store.database import AsyncConnection, Connection, require_row
 
 _SNAPSHOT_LOCKS = 0x736E6170  # class of advisory locks on snapshots: any number, the same in every process
@@ -62,12 +62,12 @@ def save_models(connection: Connection, models: Sequence[tuple[str, str, str]], 
         )
 
 
-def save_prompt(connection: Connection, prompt_hash: str, role: str, version: int, now: datetime) -> None:
-    """Register a prompt version."""
+def save_prompt(connection: Connection, wording: PromptWording, now: datetime) -> None:
+    """Register a prompt version with its wording; a known one keeps its first entry."""
     connection.execute(
-        "insert into prompts (prompt_hash, role, version, first_used_at) values (%s, %s, %s, %s)"
-        " on conflict (prompt_hash) do nothing",
-        [prompt_hash, role, version, now],
+        "insert into prompts (prompt_hash, role, version, system, template, first_used_at)"
+        " values (%s, %s, %s, %s, %s, %s) on conflict (prompt_hash) do nothing",
+        [wording.prompt_hash, wording.role, wording.version, wording.system, wording.template, now],
     )
 
 
@@ -105,6 +105,26 @@ def forecasts_on(connection: Connection, snapshot_ids: Sequence[int]) -> dict[in
     for row in rows:
         found.setdefault(row["snapshot_id"], []).append(Forecast(**row))
     return found
+
+
+def consulted_on(connection: Connection, snapshot_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """Who was asked about each snapshot, whatever came of it."""
+    rows = connection.execute(
+        "select snapshot_id, array_agg(distinct model_id) as names from llm_queries where snapshot_id = any(%s)"
+        " group by 1",
+        [list(snapshot_ids)],
+    )
+    return {row["snapshot_id"]: tuple(row["names"]) for row in rows}
+
+
+async def answers_on(connection: AsyncConnection, snapshot_id: int) -> list[Forecast]:
+    """The forecasts on one snapshot so far, in the order of their models."""
+    cursor = await connection.execute(
+        "select forecast_id, snapshot_id, model_id, p_yes, confidence from forecasts where snapshot_id = %s"
+        " order by model_id",
+        [snapshot_id],
+    )
+    return [Forecast(**row) for row in await cursor.fetchall()]
 
 
 async def save_query(connection: AsyncConnection, query: LLMQuery) -> int:

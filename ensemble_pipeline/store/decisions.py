@@ -1,14 +1,16 @@
 """Decisions with what they rested on, and the paper positions they open."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from ensemble_pipeline.domain import Action, GateVerdict, MemberOpinion, Reason, Side
+from ensemble_pipeline.domain import Action, GateVerdict, MemberOpinion, Reason, Route, Side, Strategy
 from ensemble_pipeline.store.database import Connection, Row, require_row
+from ensemble_pipeline.store.portfolio import Portfolio
 from ensemble_pipeline.store.resolutions import IS_NEWEST
 
 
@@ -16,8 +18,9 @@ from ensemble_pipeline.store.resolutions import IS_NEWEST
 class EnsembleDecision:
     """What the ensemble decided about one snapshot, and everything that decision rested on.
 
-    Probabilities are for YES: `p_pooled` before and `p_calibrated` after temperature, `p_final` anchored to the
-    market price `p_market`. `disagreement_level` and `uncertainty` lie in [0, 1].
+    Probabilities are for YES: `p_pooled` before and `p_calibrated` after calibration, `p_final` anchored to the
+    market price `p_market` with the ensemble's `market_weight`. `disagreement_level` and `uncertainty` lie in [0, 1].
+    `inputs` is JSON: what was known of this market alone.
     """
 
     snapshot_id: int
@@ -28,13 +31,15 @@ class EnsembleDecision:
     action: Action
     side: Side | None
     terminal_reason: Reason
-    strategy: str
+    route: Route
+    strategy: Strategy
     trade_value_micro_usd: int
     p_market: float | None
     p_plain_mean: float | None
     p_pooled: float | None
     p_calibrated: float | None
     p_final: float | None
+    market_weight: float | None
     disagreement_level: float | None
     uncertainty: float | None
     confidence: float | None
@@ -47,6 +52,8 @@ class EnsembleDecision:
     reasoning: str
     gates: tuple[GateVerdict, ...]
     members: tuple[MemberOpinion, ...]
+    inputs: Mapping[str, Any]
+    context_id: int
     ranking_id: int
     calibration_id: int
     settings_hash: str
@@ -73,35 +80,34 @@ class Analyses:
     last_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Portfolio:
-    """Paper money at an instant, in micro-dollars."""
-
-    cash: int
-    open_positions: int
-    staked_by_market: dict[str, int]
-    staked_by_event: dict[str, int]
-    staked_today: int
-
-
-_COLUMNS = tuple(field.name for field in fields(EnsembleDecision) if field.name not in ("gates", "members"))
+DECISION_COLUMNS = tuple(
+    field.name for field in fields(EnsembleDecision) if field.name not in ("gates", "members", "inputs")
+)
 
 
 def save_decision(connection: Connection, decision: EnsembleDecision) -> int | None:
     """Record a decision with its members and, for a trade, the position; ``None`` where the snapshot is decided."""
     row = connection.execute(
-        f"insert into decisions ({', '.join(_COLUMNS)}, gates) values ({', '.join(['%s'] * (len(_COLUMNS) + 1))})"
+        f"insert into decisions ({', '.join(DECISION_COLUMNS)}, gates, inputs)"
+        f" values ({', '.join(['%s'] * (len(DECISION_COLUMNS) + 2))})"
         " on conflict (snapshot_id) do nothing returning decision_id",
-        [*(getattr(decision, name) for name in _COLUMNS), Jsonb([asdict(gate) for gate in decision.gates])],
+        [
+            *(getattr(decision, name) for name in DECISION_COLUMNS),
+            Jsonb([asdict(gate) for gate in decision.gates]),
+            Jsonb(decision.inputs),
+        ],
     ).fetchone()
     if row is None:
         return None
     decision_id = int(row["decision_id"])
     with connection.cursor() as cursor:
         cursor.executemany(
-            "insert into decision_members (decision_id, model_id, forecast_id, p_yes, weight)"
-            " values (%s, %s, %s, %s, %s)",
-            [(decision_id, o.model_id, o.forecast_id, o.p_yes, o.weight) for o in decision.members],
+            "insert into decision_members (decision_id, snapshot_id, model_id, forecast_id, p_yes, weight, propensity)"
+            " values (%s, %s, %s, %s, %s, %s, %s)",
+            [
+                (decision_id, decision.snapshot_id, o.model_id, o.forecast_id, o.p_yes, o.weight, o.propensity)
+                for o in decision.members
+            ],
         )
     if decision.action is Action.TRADE:
         _open_position(connection, decision_id, decision)
@@ -134,14 +140,15 @@ def settle_positions(connection: Connection) -> int:
     """Pay out positions by the newest word on their market, and correct those paid by an older one; returns how many.
 
     A contract pays $1 on the right side; a voided market gives the stake back, fees are lost. A withdrawn settlement
-    takes its payout back, and the position is open again.
+    takes its payout back, and the position is open again. A position that was sold before has its proceeds, and gets
+    nothing from any of these.
     """
     rows = connection.execute(
         "select p.position_id, p.payout_micro_usd, r.resolution_id, r.known_at,"
         " case when r.is_withdrawn then null when r.outcome is null then p.cost_micro_usd"
         " when (p.side = 'yes') = (r.outcome = 1) then p.contracts * 1000000::bigint else 0 end as due"
         " from positions p join resolutions r using (market_id)"
-        f" where {IS_NEWEST} and not (r.is_withdrawn and p.payout_micro_usd is null)"
+        f" where {IS_NEWEST} and p.exit_reason is null and not (r.is_withdrawn and p.payout_micro_usd is null)"
         " and not exists (select from trade_log t where t.position_id = p.position_id"
         " and t.resolution_id = r.resolution_id) order by p.position_id for update of p"
     ).fetchall()
@@ -194,16 +201,16 @@ def portfolio(connection: Connection, bankroll_micro_usd: int, now: datetime) ->
     return Portfolio(
         cash=bankroll_micro_usd + require_row(cash)["flow"],
         open_positions=sum(row["positions"] for row in rows),
+        staked_today=require_row(today)["staked"],
         staked_by_market={row["market_id"]: row["staked"] for row in rows},
         staked_by_event=by_event,
-        staked_today=require_row(today)["staked"],
     )
 
 
 def settled_pools(connection: Connection, as_of: datetime) -> list[Row]:
     """Pooled and calibrated probabilities of decisions whose market had settled by `as_of`, with what came of them."""
     return connection.execute(
-        "select d.p_pooled, d.p_calibrated, r.outcome, d.market_id, m.event_id, e.category from decisions d"
+        "select d.p_pooled, d.p_calibrated, d.p_market, r.outcome, d.market_id, m.event_id, e.category from decisions d"
         " join markets m using (market_id) join market_events e using (event_id)"
         " join resolutions r using (market_id) where d.p_pooled is not null and r.outcome is not null"
         " and d.decided_at < r.resolved_at"

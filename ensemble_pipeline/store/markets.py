@@ -71,6 +71,24 @@ def opening_times(connection: Connection, market_ids: Sequence[str]) -> dict[str
     return {row["market_id"]: row["opened_at"] for row in rows}
 
 
+def market_by_id(connection: Connection, market_id: str) -> Market | None:
+    """A market as it was last listed; ``None`` where it never was."""
+    row = connection.execute(
+        f"select {_MARKET_COLUMNS}, m.status from markets m join market_events e using (event_id)"
+        " where m.market_id = %s",
+        [market_id],
+    ).fetchone()
+    return None if row is None else _market(row)
+
+
+def snapshot_at(connection: Connection, market_id: str, at: datetime) -> int | None:
+    """The snapshot of a market recorded for an instant."""
+    row = connection.execute(
+        "select snapshot_id from market_snapshots where market_id = %s and observed_at = %s", [market_id, at]
+    ).fetchone()
+    return None if row is None else int(row["snapshot_id"])
+
+
 def last_looks(connection: Connection, market_ids: Sequence[str]) -> dict[str, LastLook]:
     """The latest snapshot of each market; markets never put before the ensemble are absent."""
     rows = connection.execute(
@@ -172,6 +190,17 @@ def undecided_snapshots(connection: Connection, batch_id: int | None) -> list[Sn
     return [_snapshot(row) for row in rows]
 
 
+def snapshot_by_id(connection: Connection, snapshot_id: int) -> Snapshot:
+    """A snapshot, with its market as it was listed last."""
+    row = connection.execute(
+        f"select s.snapshot_id, {_MARKET_COLUMNS}, s.status, s.observed_at, s.yes_bid, s.yes_ask, s.last_price,"
+        " s.volume, s.reason, s.volatility_regime from market_snapshots s join markets m using (market_id)"
+        " join market_events e using (event_id) where s.snapshot_id = %s",
+        [snapshot_id],
+    ).fetchone()
+    return _snapshot(require_row(row))
+
+
 def save_rejected(connection: Connection, rows: Sequence[RejectedRow], now: datetime) -> int:
     """Keep refused rows with the reason; returns how many are new."""
     return sum(
@@ -197,8 +226,8 @@ def _quote(row: Row) -> Quote:
     return Quote(row["observed_at"], row["yes_bid"], row["yes_ask"], row["last_price"], row["volume"])
 
 
-def _snapshot(row: Row) -> Snapshot:
-    market = Market(
+def _market(row: Row) -> Market:
+    return Market(
         market_id=row["market_id"],
         venue=row["venue"],
         ticker=row["ticker"],
@@ -211,5 +240,8 @@ def _snapshot(row: Row) -> Snapshot:
         closes_at=row["closes_at"],
         status=MarketStatus(row["status"]),
     )
+
+
+def _snapshot(row: Row) -> Snapshot:
     reason, regime = RequestReason(row["reason"]), VolatilityRegime(row["volatility_regime"])
-    return Snapshot(row["snapshot_id"], market, _quote(row), reason, regime)
+    return Snapshot(row["snapshot_id"], _market(row), _quote(row), reason, regime)

@@ -1,8 +1,8 @@
 """Rankings with their trends and strengths. Append-only: a decision keeps pointing at the one it used."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from datetime import date, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
 from typing import Any
 
 from ensemble_pipeline.domain import Ranked, Ranking
@@ -44,6 +44,13 @@ class ModelStrength:
     verdict: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    model_id: str
+    other_id: str
+    correlation: float
+
+
 _RANKED = [field.name for field in fields(Ranked)]
 _TREND = [field.name for field in fields(ModelTrend)]
 _STRENGTH = [field.name for field in fields(ModelStrength)]
@@ -52,41 +59,58 @@ _STRENGTH = [field.name for field in fields(ModelStrength)]
 def save_ranking(
     connection: Connection,
     as_of: datetime,
-    day: date,
     rows: Sequence[Ranked],
+    correlations: Mapping[tuple[str, str], float],
     trends: Sequence[ModelTrend] = (),
     strengths: Sequence[ModelStrength] = (),
 ) -> Ranking:
     """Append a ranking, or return the newest one of the same instant where it says the same."""
     present = latest_ranking(connection, as_of)
-    if present is not None and present.as_of == as_of and present.rows == tuple(rows):
+    given = Ranking(0, as_of, tuple(rows), correlations)
+    if present is not None and replace(present, ranking_id=0) == given:
         stands = trends_of(connection, present.ranking_id), strengths_of(connection, present.ranking_id)
         if stands == (sorted(trends, key=_place), sorted(strengths, key=_place)):
             return present
     found = connection.execute(
         "insert into model_rankings (as_of, partition_day, known_forecasts) values (%s, %s, %s) returning ranking_id",
-        [as_of, day, sum(row.sample_size for row in rows)],
+        [as_of, as_of.date(), sum(row.sample_size for row in rows)],
     ).fetchone()
     ranking_id = int(require_row(found)["ranking_id"])
     _insert(connection, "model_ranking_rows", ranking_id, rows)
+    pairs = [_Pair(name, other, rho) for (name, other), rho in correlations.items()]
+    _insert(connection, "model_correlations", ranking_id, pairs)
     _insert(connection, "model_trends", ranking_id, trends)
     _insert(connection, "model_strengths", ranking_id, strengths)
-    return Ranking(ranking_id, as_of, tuple(rows))
+    return replace(given, ranking_id=ranking_id)
 
 
 def latest_ranking(connection: Connection, as_of: datetime) -> Ranking | None:
     """The newest ranking as of `as_of` or before, rows in the order of their rank."""
-    head = connection.execute(
-        "select ranking_id, as_of from model_rankings where as_of <= %s order by as_of desc, ranking_id desc limit 1",
-        [as_of],
-    ).fetchone()
+    return _load(connection, "as_of <= %s order by as_of desc, ranking_id desc limit 1", as_of)
+
+
+def ranking_by_id(connection: Connection, ranking_id: int) -> Ranking | None:
+    """The ranking of this id, rows in the order of their rank."""
+    return _load(connection, "ranking_id = %s", ranking_id)
+
+
+def _load(connection: Connection, condition: str, value: datetime | int) -> Ranking | None:
+    head = connection.execute(f"select ranking_id, as_of from model_rankings where {condition}", [value]).fetchone()
     if head is None:
         return None
     rows = connection.execute(
         f"select {', '.join(_RANKED)} from model_ranking_rows where ranking_id = %s order by rank",
         [head["ranking_id"]],
     )
-    return Ranking(head["ranking_id"], head["as_of"], tuple(Ranked(**row) for row in rows))
+    pairs = connection.execute(
+        "select model_id, other_id, correlation from model_correlations where ranking_id = %s", [head["ranking_id"]]
+    )
+    return Ranking(
+        head["ranking_id"],
+        head["as_of"],
+        tuple(Ranked(**row) for row in rows),
+        {(pair["model_id"], pair["other_id"]): pair["correlation"] for pair in pairs},
+    )
 
 
 def trends_of(connection: Connection, ranking_id: int) -> list[ModelTrend]:

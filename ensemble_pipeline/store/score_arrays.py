@@ -1,6 +1,6 @@
 """Rows of the ledger as columns: what cube, ranking, strengths and trends are computed from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ _NUMBERS = {
     "known_at_s": ("ceil(extract(epoch from known_at))::bigint", "i8"),
     "window_at_s": ("ceil(extract(epoch from window_at))::bigint", "i8"),
     "p_yes": ("p_yes", "f8"),
+    "confidence": ("confidence", "f8"),
     "outcome": ("outcome::bigint", "i8"),
     "market_p": ("coalesce(market_p, 'NaN')", "f8"),
     "cost_micro_usd": ("cost_micro_usd", "i8"),
@@ -47,6 +48,7 @@ class ScoreArrays:
     window_at_s: NDArray[np.int64]
     model: NDArray[np.int64]
     p_yes: NDArray[np.float64]
+    confidence: NDArray[np.float64]
     outcome: NDArray[np.int64]
     market_p: NDArray[np.float64]
     cost_micro_usd: NDArray[np.int64]
@@ -54,6 +56,15 @@ class ScoreArrays:
     sign: NDArray[np.int64]
     question: NDArray[np.int64]
     event: NDArray[np.int64]
+
+    def head(self, n: int) -> "ScoreArrays":
+        """The first `n` rows; views, nothing is copied."""
+        segments = {name: column[:n] for name, column in self.segments.items()}
+        columns = {name: getattr(self, name)[:n] for name in _COLUMNS}
+        return replace(self, segments=segments, **columns)
+
+
+_COLUMNS = tuple(field.name for field in fields(ScoreArrays) if field.name not in ("models", "names", "segments"))
 
 
 def load_known(connection: Connection, as_of: datetime, through: int) -> ScoreArrays:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from ensemble_pipeline.domain import Listing, Market, MarketStatus, Quote, RequestReason, VolatilityRegime
 from ensemble_pipeline.store import calls, markets
-from ensemble_pipeline.store.database import Connection
+from ensemble_pipeline.store.database import Connection, require_row
 
 NOW = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -53,6 +53,24 @@ def save_snapshot(
     saved = markets.save_snapshot(connection, listing, RequestReason.NEW, regime)
     assert saved is not None
     return saved
+
+
+def save_context_row(connection: Connection, at: datetime = NOW) -> int:
+    """A batch with a ranking, a calibration and a context, for decisions to point at; returns the context."""
+    connection.execute("insert into settings_snapshots values ('hash', '{}', %s) on conflict do nothing", [at])
+    row = connection.execute(
+        "with batch as (insert into decision_batches (requested_at) values (%(at)s) returning batch_id),"
+        " ranking as (insert into model_rankings (as_of, partition_day, known_forecasts) values (%(at)s, %(at)s, 0)"
+        " returning ranking_id),"
+        " calibration as (insert into calibration_tables (as_of, slope, n, effective_n) values (%(at)s, 1, 0, 0)"
+        " returning calibration_id)"
+        " insert into decision_contexts (batch_id, run_id, planned_at, method, ranking_id, calibration_id,"
+        " settings_hash, code_version, operating_mode, budget_day, spent_micro_usd, held_micro_usd, health)"
+        " select batch_id, 'run', %(at)s, 'advanced', ranking_id, calibration_id, 'hash', '1', 'normal', %(at)s, 0, 0,"
+        " '{}' from batch, ranking, calibration returning context_id",
+        {"at": at},
+    ).fetchone()
+    return int(require_row(row)["context_id"])
 
 
 def save_models(connection: Connection, *names: str) -> None:

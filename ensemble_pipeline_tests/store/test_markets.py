@@ -5,22 +5,18 @@ from decimal import Decimal
 from ensemble_pipeline.domain import Listing, MarketStatus, Quote, RejectedRow, RequestReason, VolatilityRegime
 from ensemble_pipeline.store import markets
 from ensemble_pipeline.store.database import Connection, Database
-from ensemble_pipeline_tests.store.rows import HOUR, NOW, market_of, quote_of, save_snapshot
+from ensemble_pipeline_tests.store.rows import HOUR, NOW, market_of, quote_of, save_context_row, save_snapshot
 
 
 def decide(connection: Connection, snapshot_id: int) -> None:
-    connection.execute("insert into settings_snapshots values ('hash', '{}', now()) on conflict do nothing")
-    connection.execute("insert into model_rankings (as_of, partition_day, known_forecasts) values (now(), now(), 0)")
-    connection.execute("insert into calibration_tables (as_of, slope, n, effective_n) values (now(), 1, 0, 0)")
     connection.execute(
-        "insert into decisions (snapshot_id, market_id, decided_at, batch_id, run_id, action, terminal_reason,"
-        " strategy, trade_value_micro_usd, stake_micro_usd, fee_micro_usd, reasoning, gates, ranking_id,"
-        " calibration_id, settings_hash, code_version) select snapshot_id, market_id, now(),"
-        " (select max(batch_id) from decision_batches),"
-        " '', 'skip', 'edge', 'full', 0, 0, 0, '', '[]', (select max(ranking_id) from model_rankings),"
-        " (select max(calibration_id) from calibration_tables), 'hash', '1' from market_snapshots"
-        " where snapshot_id = %s",
-        [snapshot_id],
+        "insert into decisions (snapshot_id, market_id, decided_at, batch_id, run_id, action, terminal_reason, route,"
+        " strategy, trade_value_micro_usd, stake_micro_usd, fee_micro_usd, reasoning, gates, inputs, context_id,"
+        " ranking_id, calibration_id, settings_hash, code_version) select snapshot_id, market_id, now(), c.batch_id,"
+        " '', 'skip', 'edge', 'full', 'weighted_voting', 0, 0, 0, '', '[]', '{}', c.context_id, c.ranking_id,"
+        " c.calibration_id, c.settings_hash, c.code_version from market_snapshots, decision_contexts c"
+        " where snapshot_id = %s and context_id = %s",
+        [snapshot_id, save_context_row(connection)],
     )
 
 

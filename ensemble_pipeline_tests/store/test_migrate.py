@@ -113,7 +113,7 @@ def test_upgrade_places_scores_taken_back_where_what_they_take_back_lies(empty_u
         before = table(database, "scored_forecasts", "score_id")
         assert [row["sign"] for row in before] == [1, -1, 1]
         downgrade(empty_url, "0005")
-        assert migrate(database) == ("0006",)
+        assert migrate(database)[0] == "0006"
         assert [row["window_at"] for row in table(database, "scored_forecasts", "score_id")] == [
             NOW + HOUR,
             NOW + HOUR,

@@ -3,8 +3,10 @@
 import psycopg
 import pytest
 
+from ensemble_pipeline.domain import PromptWording
+from ensemble_pipeline.store import calls
 from ensemble_pipeline.store.database import Connection, Database
-from ensemble_pipeline_tests.store.rows import market_of, quote_of, save_models, save_snapshot
+from ensemble_pipeline_tests.store.rows import NOW, market_of, quote_of, save_context_row, save_models, save_snapshot
 
 SNAPSHOT = (
     "insert into market_snapshots (market_id, observed_at, yes_bid, status, reason, volatility_regime)"
@@ -12,25 +14,26 @@ SNAPSHOT = (
 )
 DECISION = (
     "insert into decisions (snapshot_id, market_id, decided_at, batch_id, run_id, action, side, terminal_reason,"
-    " strategy, trade_value_micro_usd, limit_price, contracts, stake_micro_usd, fee_micro_usd, reasoning, gates,"
-    " ranking_id, calibration_id, settings_hash, code_version) values ({snapshot}, 'kalshi:RAIN-1', now(), 1, 'run',"
-    " {action}, {side}, {reason}, 'full', 1, {price}, {contracts}, 0, 0, '', '[]', 1, 1, 'hash', '1')"
+    " route, strategy, trade_value_micro_usd, p_final, market_weight, limit_price, contracts, stake_micro_usd,"
+    " fee_micro_usd, selected_model, reasoning, gates, inputs, context_id, ranking_id, calibration_id, settings_hash,"
+    " code_version) values ({snapshot}, 'kalshi:RAIN-1', now(), 1, 'run', {action}, {side}, {reason}, {route},"
+    " {strategy}, 1, {p_final}, {share}, {price}, {contracts}, 0, 0, {model}, '', '[]', {inputs}, {context}, 1, 1,"
+    " {settings}, {code})"
 )
-MEMBER = "insert into decision_members (decision_id, model_id, p_yes, weight) values (1, 'a', {p}, {weight})"
+MEMBER = (
+    "insert into decision_members (decision_id, snapshot_id, model_id, forecast_id, p_yes, weight, propensity)"
+    " values ({decision}, {snapshot}, {model}, {forecast}, {p}, {weight}, {propensity})"
+)
 
 
 @pytest.fixture
 def filled(database: Database) -> Database:
     with database.connection() as connection:
-        save_models(connection, "a")
+        save_models(connection, "a", "b")
         save_snapshot(connection, market_of(), quote_of())
-        connection.execute("insert into decision_batches (requested_at) values (now())")
-        connection.execute("insert into settings_snapshots values ('hash', '{}', now())")
-        connection.execute("insert into prompts values ('hash', 'forecaster', 1, now())")
-        connection.execute(
-            "insert into model_rankings (as_of, partition_day, known_forecasts) values (now(), now(), 0)"
-        )
-        connection.execute("insert into calibration_tables (as_of, slope, n, effective_n) values (now(), 1, 0, 0)")
+        save_snapshot(connection, market_of("RAIN-2"), quote_of())
+        calls.save_prompt(connection, PromptWording("hash", "forecaster", 1, "", ""), NOW)
+        save_context_row(connection)
     return database
 
 
@@ -39,8 +42,37 @@ def snapshot(price: str = "0.5", status: str = "active", reason: str = "new", re
 
 
 def decision(**changes: str) -> str:
-    skip = {"snapshot": "1", "action": "'skip'", "side": "null", "reason": "'edge'", "price": "null"}
-    return DECISION.format(**(skip | {"contracts": "null"} | changes))
+    skip = {
+        "snapshot": "1",
+        "action": "'skip'",
+        "side": "null",
+        "reason": "'edge'",
+        "route": "'full'",
+        "strategy": "'weighted_voting'",
+        "p_final": "null",
+        "share": "null",
+        "price": "null",
+        "contracts": "null",
+        "model": "null",
+        "inputs": "'{}'",
+        "context": "1",
+        "settings": "'hash'",
+        "code": "'1'",
+    }
+    return DECISION.format(**(skip | changes))
+
+
+def member(**changes: str) -> str:
+    heard = {
+        "decision": "(select max(decision_id) from decisions)",
+        "snapshot": "1",
+        "model": "'a'",
+        "forecast": "1",
+        "p": "0.5",
+        "weight": "0.5",
+        "propensity": "1",
+    }
+    return MEMBER.format(**(heard | changes))
 
 
 def reservation(state: str = "held", actual: str = "null", model: str = "a", held: str = "1") -> str:
@@ -50,19 +82,23 @@ def reservation(state: str = "held", actual: str = "null", model: str = "a", hel
     )
 
 
-def query(status: str = "answered", response: str = "'{}'", problem: str = "null", attempt: int = 1) -> str:
+def query(
+    status: str = "answered", response: str = "'{}'", problem: str = "null", attempt: int = 1, model: str = "a"
+) -> str:
     return (
         "insert into llm_queries (reservation_id, snapshot_id, model_id, attempt, prompt_hash, prompt, requested_at,"
-        f" latency_ms, status, response, problem, cost_micro_usd, cost_source) values (1, 1, 'a', {attempt}, 'hash',"
-        f" '', now(), 1, '{status}', {response}, {problem}, 1, 'reported')"
+        " latency_ms, status, response, problem, cost_micro_usd, cost_source) values (1, 1,"
+        f" '{model}', {attempt}, 'hash', '', now(), 1, '{status}', {response}, {problem}, 1, 'reported')"
     )
 
 
-def forecast(p: str = "0.5", confidence: str = "0.5", market: str = "kalshi:RAIN-1") -> str:
+def forecast(
+    p: str = "0.5", confidence: str = "0.5", market: str = "kalshi:RAIN-1", model: str = "a", snapshot: str = "1"
+) -> str:
     return (
         "insert into forecasts (query_id, snapshot_id, market_id, model_id, asked_at, p_yes, confidence, reasoning,"
-        f" volatility_regime, expiry_bucket) values (1, 1, '{market}', 'a', now(), {p}, {confidence}, '', 'calm',"
-        " '1-7d')"
+        f" volatility_regime, expiry_bucket) values (1, {snapshot}, '{market}', '{model}', now(), {p}, {confidence},"
+        " '', 'calm', '1-7d')"
     )
 
 
@@ -85,6 +121,13 @@ def run(connection: Connection, *statements: str) -> None:
         decision(action="'trade'", reason="'edge'", side="'yes'", price="0.5", contracts="1"),
         decision(reason="'traded'"),
         decision(side="'maybe'"),
+        decision(route="'detour'"),
+        decision(strategy="'full'"),
+        decision(share="1.1"),
+        decision(inputs="null"),
+        # who was heard is named, and nobody is named who was not
+        decision(p_final="0.5"),
+        decision(model="'a'"),
         reservation(state="lost"),
         reservation(state="settled"),
         reservation(actual="1"),
@@ -120,8 +163,10 @@ def test_schema_when_value_is_impossible_refuses(filled: Database, statement: st
         query(attempt=2).replace("values (1,", "values (2,").replace("'answered'", "'dreamt'"),
         query(attempt=2, status="failed", response="null").replace("values (1,", "values (2,"),
         query(attempt=2, status="unreadable", response="null", problem="'?'").replace("values (1,", "values (2,"),
-        MEMBER.format(p="null", weight="2"),
-        MEMBER.format(p="0.5", weight="0.5"),
+        member(forecast="null", p="null", weight="2"),
+        member(forecast="null"),
+        member(propensity="0"),
+        member(propensity="1.5"),
     ],
 )
 def test_schema_when_answer_is_impossible_refuses(filled: Database, statement: str) -> None:
@@ -137,11 +182,13 @@ def test_schema_when_answer_is_impossible_refuses(filled: Database, statement: s
         snapshot().replace("RAIN-1", "GONE-1"),
         reservation(model="nobody"),
         decision(snapshot="99"),
-        decision().replace("'hash'", "'other'"),
+        decision(settings="'other'"),
+        decision(code="'2'"),
+        decision(context="99"),
         query().replace("values (1,", "values (77,"),
         forecast(),
         "insert into decision_requests (batch_id, snapshot_id) values (1, 99)",
-        "insert into decision_members (decision_id, model_id, weight) values (99, 'a', 0.5)",
+        member(decision="99", forecast="null", p="null"),
         "insert into model_health values ('nobody', now(), true, 0, null, 0, 0, 'closed')",
         "delete from markets",
         "delete from market_events",
@@ -182,3 +229,52 @@ def test_schema_when_outcome_has_no_resolution_order_refuses_a_repeated_version(
         connection.execute(statement)
     with filled.connection() as connection, pytest.raises(psycopg.errors.UniqueViolation):
         connection.execute(statement)
+
+
+@pytest.fixture
+def heard(filled: Database) -> Database:
+    """Model a answered about the first snapshot; nothing is decided."""
+    with filled.connection() as connection:
+        run(connection, reservation(), query(), forecast())
+    return filled
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["delete from forecasts", forecast(model="b")],
+        ["delete from forecasts", forecast(snapshot="2")],
+        [decision(), member(model="'b'")],
+        [decision(snapshot="2").replace("RAIN-1", "RAIN-2"), member(snapshot="2")],
+        [decision(), member(snapshot="2", forecast="null", p="null")],
+        [decision(), member(forecast="77")],
+        [decision(), "delete from decision_contexts"],
+    ],
+    ids=[
+        "forecast of another model than was asked",
+        "forecast on another snapshot than was asked about",
+        "member with the forecast of another model",
+        "member with the forecast on another snapshot",
+        "member of another snapshot than its decision",
+        "member with a forecast nobody made",
+        "decision without its context",
+    ],
+)
+def test_schema_when_a_link_from_decision_to_call_is_another_ones_refuses(
+    heard: Database, statements: list[str]
+) -> None:
+    with heard.connection() as connection, pytest.raises(psycopg.errors.ForeignKeyViolation):
+        run(connection, *statements)
+
+
+def test_schema_when_a_decision_names_a_model_that_is_no_member_of_it_refuses(heard: Database) -> None:
+    named = decision(p_final="0.5", model="'a'")
+    for statements in ([named], [named, member(model="'b'", forecast="null", p="null")]):
+        # checked when the transaction ends: members are written after their decision
+        with (
+            pytest.raises(psycopg.errors.ForeignKeyViolation, match="decisions_heard"),
+            heard.connection() as connection,
+        ):
+            run(connection, *statements)
+    with heard.connection() as connection:
+        run(connection, named, member())
