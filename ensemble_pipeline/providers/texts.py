@@ -32,6 +32,15 @@ def one_line(text: str, limit: int) -> str:
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 
+def printable(line: str) -> str:
+    r"""A line without control, format and unassigned characters, its spaces as they are: safe for a terminal.
+
+    >>> printable("  a\x1b[2Jb")
+    '  a[2Jb'
+    """
+    return "".join(char for char in line if unicodedata.category(char)[0] != "C")
+
+
 def without_keys(text: str, key: str | None) -> str:
     """`text` with `key`, and anything of the shape of a provider's key, replaced by ``[key]``.
 
