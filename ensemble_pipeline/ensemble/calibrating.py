@@ -1,13 +1,14 @@
-"""How settled decisions correct the pool: temperature, intercepts of categories, and the reliability diagram."""
+"""How settled decisions correct the pool: temperature, intercepts, weight against the price, reliability diagram."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_pipeline.forecasting.calibration import fit_ridge_calibration
+from ensemble_pipeline.forecasting.anchoring import fit_market_weight
+from ensemble_pipeline.forecasting.calibration import apply_calibration, fit_ridge_calibration
 from ensemble_pipeline.forecasting.decomposition import CorpDecomposition, corp_decomposition
 from ensemble_pipeline.forecasting.pooling import clip_probability, logit
 from ensemble_pipeline.forecasting.reliability import (
@@ -18,18 +19,48 @@ from ensemble_pipeline.forecasting.reliability import (
     reliability_bins,
 )
 from ensemble_pipeline.settings import EnsembleSettings
-from ensemble_pipeline.store.calibrations import CategoryIntercept
+from ensemble_pipeline.store.calibrations import Calibration, CategoryIntercept
 from ensemble_pipeline.store.database import Row
 
 
 @dataclass(frozen=True, slots=True)
-class FittedCalibration:
-    """A slope, the intercepts of the categories that have one, and the evidence: decisions and events."""
+class SettledPools:
+    """Decisions whose market has settled, as columns of one length; `price` is NaN where none was known.
 
-    slope: float
-    intercepts: tuple[CategoryIntercept, ...]
-    n: int
-    events: float
+    `category` indexes `categories`; `event` and `market` number what settles together.
+    """
+
+    p_pooled: NDArray[np.float64]
+    p_calibrated: NDArray[np.float64]
+    price: NDArray[np.float64]
+    outcome: NDArray[np.int64]
+    category: NDArray[np.int64]
+    categories: tuple[str, ...]
+    event: NDArray[np.int64]
+    market: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "SettledPools":
+        """Rows of the store as columns."""
+
+        def floats(name: str) -> NDArray[np.float64]:
+            return np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=np.float64)
+
+        def numbered(name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+            names, index = np.unique([row[name] for row in rows], return_inverse=True)
+            return index.astype(np.int64), tuple(str(it) for it in names)
+
+        category, categories = numbered("category")
+        return cls(
+            p_pooled=floats("p_pooled"),
+            p_calibrated=floats("p_calibrated"),
+            price=floats("p_market"),
+            outcome=np.array([row["outcome"] for row in rows], dtype=np.int64),
+            category=category,
+            categories=categories,
+            event=numbered("event_id")[0],
+            market=numbered("market_id")[0],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,53 +76,66 @@ class Reliability:
     score: CorpDecomposition | None
 
 
-def fit(rows: Sequence[Row], options: EnsembleSettings) -> FittedCalibration:
-    """Fit the calibration on settled decisions; an event counts once in all, however many decisions it has."""
-    categories = sorted({row["category"] for row in rows})
-    index = np.array([categories.index(row["category"]) for row in rows], dtype=np.int64)
-    shares = _event_shares(rows)
+def fit(pools: SettledPools, options: EnsembleSettings, as_of: datetime) -> Calibration:
+    """Fit the calibration on settled decisions; an event counts once in all, however many decisions it has.
+
+    The weight against the price is fitted on what the new calibration makes of the pools. The result has no id yet.
+    """
+    shares = _event_shares(pools.event)
     found = fit_ridge_calibration(
-        logit(clip_probability([row["p_pooled"] for row in rows], options.clip)),
-        _outcomes(rows),
-        index,
+        logit(clip_probability(pools.p_pooled, options.clip)),
+        pools.outcome,
+        pools.category,
         shares,
         options.temperature_ridge,
         options.intercept_ridge,
         # shares of whole events: their sum is a whole number but for rounding
         options.intercept_from_events - 0.5,
     )
-    events = np.bincount(index, shares, len(categories))
-    return FittedCalibration(
+    events = np.bincount(pools.category, shares, len(pools.categories))
+    # categories beyond the last that is present have none
+    intercepts = np.zeros(len(pools.categories))
+    intercepts[: len(found.intercepts)] = found.intercepts
+    is_priced = ~np.isnan(pools.price)
+    calibrated = apply_calibration(pools.p_pooled, found.slope, intercepts[pools.category], options.clip)
+    return Calibration(
+        calibration_id=0,
+        as_of=as_of,
         slope=found.slope,
+        n=len(pools.outcome),
+        # the shares of an event sum to 1: their total is the number of events
+        effective_n=float(shares.sum()),
+        market_weight=fit_market_weight(
+            calibrated[is_priced],
+            pools.price[is_priced],
+            pools.outcome[is_priced],
+            shares[is_priced],
+            options.market_weight,
+            options.market_weight_ridge,
+            options.max_market_weight,
+            options.price_gap_scale,
+        ),
+        market_events=float(shares[is_priced].sum()),
         intercepts=tuple(
             CategoryIntercept(name, float(intercept), float(count))
-            for name, intercept, count in zip(categories, found.intercepts, events, strict=True)
+            for name, intercept, count in zip(pools.categories, intercepts, events, strict=True)
             if intercept != 0
         ),
-        n=len(rows),
-        # the shares of an event sum to 1: their total is the number of events
-        events=float(shares.sum()),
     )
 
 
-def reliability(rows: Sequence[Row]) -> Reliability:
+def reliability(pools: SettledPools) -> Reliability:
     """The reliability diagram of calibrated pools; decisions on one market share its outcome in the band."""
-    said = np.array([row["p_calibrated"] for row in rows], dtype=np.float64)
-    markets = {row["market_id"]: place for place, row in enumerate(rows)}
-    market = np.array([markets[row["market_id"]] for row in rows], dtype=np.int64)
-    came = _outcomes(rows)
+    said, came = pools.p_calibrated, pools.outcome
     return Reliability(
         bins=reliability_bins(said, came),
-        band=null_band(said, cluster=market),
+        band=null_band(said, cluster=pools.market),
         calibration_error=expected_calibration_error(said, came),
-        score=corp_decomposition(said, came) if rows else None,
+        score=corp_decomposition(said, came) if len(said) else None,
     )
 
 
-def _outcomes(rows: Sequence[Row]) -> NDArray[np.int64]:
-    return np.array([row["outcome"] for row in rows], dtype=np.int64)
-
-
-def _event_shares(rows: Sequence[Row]) -> NDArray[np.float64]:
-    times = Counter(row["event_id"] for row in rows)
-    return np.array([1.0 / times[row["event_id"]] for row in rows], dtype=np.float64)
+def _event_shares(event: NDArray[np.int64]) -> NDArray[np.float64]:
+    times = np.bincount(event)
+    shares: NDArray[np.float64] = 1.0 / times[event]
+    return shares

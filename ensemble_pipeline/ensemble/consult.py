@@ -15,15 +15,18 @@ from typing import Literal
 import stamina
 
 from ensemble_pipeline.clock import Stopwatch
-from ensemble_pipeline.domain import CallStatus, ModelReply
+from ensemble_pipeline.domain import CallStatus, ModelReply, Strategy
+from ensemble_pipeline.ensemble.asking import Questions, read_questions
+from ensemble_pipeline.ensemble.context import BatchContext
 from ensemble_pipeline.ensemble.fallback import FallbackManager
 from ensemble_pipeline.ensemble.instance import Instance
-from ensemble_pipeline.ensemble.plan import BatchContext, Plan
+from ensemble_pipeline.ensemble.opinions import engine_of, question_of
+from ensemble_pipeline.ensemble.plan import Plan
 from ensemble_pipeline.errors import BudgetRefusedError, ProviderError, ProviderTimeoutError
 from ensemble_pipeline.providers.base import Prompt
 from ensemble_pipeline.providers.manager import ProviderManager
 from ensemble_pipeline.providers.prices import worst_case_micro_usd
-from ensemble_pipeline.providers.prompts import build_prompt
+from ensemble_pipeline.providers.prompts import prompt_wording
 from ensemble_pipeline.settings import MemberSettings
 from ensemble_pipeline.store import budget, calls
 from ensemble_pipeline.store.calls import Attempts, LLMQuery
@@ -63,14 +66,16 @@ async def consult(instance: Instance, context: BatchContext, plans: Sequence[Pla
         with instance.database.connection() as connection:
             expired = budget.expire_left_over(connection, snapshot_ids)
             made = calls.attempts_made(connection, snapshot_ids)
+            questions = read_questions(
+                connection, instance.settings.ensemble, [plan.snapshot for plan in plans], context.now
+            )
             for role in sorted({member.role for plan in plans for member in (*plan.members, *plan.standby)}):
-                prompt = build_prompt(role, plans[0].snapshot.market, context.now)
-                calls.save_prompt(connection, prompt.prompt_hash, role, prompt.version, context.now)
+                calls.save_prompt(connection, prompt_wording(role), context.now)
         async with (
             instance.database.async_pool() as database,
             ProviderManager(instance.settings, os.environ) as manager,
         ):
-            asking = _Asking(instance, context, database, manager, made)
+            asking = _Asking(instance, context, questions, database, manager, made)
             outcomes = await asyncio.gather(*(asking.ask_all(plan) for plan in plans if plan.members))
     counts = Counter(outcome for of_plan in outcomes for outcome in of_plan)
     return Consultation(counts["answered"], counts["failed"], counts["refused"], counts["resumed"], expired)
@@ -81,19 +86,28 @@ class _Asking:
         self,
         instance: Instance,
         context: BatchContext,
+        questions: Questions,
         database: AsyncDatabase,
         manager: ProviderManager,
         made: dict[tuple[int, str], Attempts],
     ) -> None:
         self._instance = instance
         self._context = context
+        self._questions = questions
         self._database = database
         self._manager = manager
         self._made = made
         self._fallback = FallbackManager(instance)
+        self._engine = engine_of(instance.settings.policy, context)
 
     async def ask_all(self, plan: Plan) -> list[Outcome]:
         """Ask the plan's members; where one fails and a stand-by is available, ask that one instead."""
+        if plan.strategy is Strategy.CASCADING:
+            explored = [member for member in plan.members if member not in plan.chosen]
+            cascade, *others = await asyncio.gather(
+                self._cascade(plan), *(self._ask(plan, member) for member in explored)
+            )
+            return [*cascade, *others]
         results = list(await asyncio.gather(*(self._ask(plan, member) for member in plan.members)))
         consulted = [member.name for member in plan.members]
         for result in list(results):
@@ -106,6 +120,21 @@ class _Asking:
             results.append(await self._ask(plan, substitute))
         return results
 
+    async def _cascade(self, plan: Plan) -> list[Outcome]:
+        """Ask one after the other until one more answer is not worth its price; who fails makes room for the next."""
+        results: list[Outcome] = []
+        order = (*plan.chosen, *plan.standby)
+        names = {member.name for member in order}
+        for member in order:
+            async with self._database.connection() as connection:
+                answers = await calls.answers_on(connection, plan.snapshot.snapshot_id)
+            heard = [answer for answer in answers if answer.model_id in names]
+            is_enough = len(heard) >= len(plan.chosen)
+            if is_enough or not self._engine.is_worth_asking(member.name, question_of(plan), heard):
+                break
+            results.append(await self._ask(plan, member))
+        return results
+
     async def _ask(self, plan: Plan, member: MemberSettings) -> Outcome:
         made = self._made.get((plan.snapshot.snapshot_id, member.name), Attempts(0, is_answered=False, is_final=False))
         left = self._instance.settings.ensemble.max_attempts - made.count
@@ -113,7 +142,7 @@ class _Asking:
             return "resumed"
         if made.is_final or left <= 0:
             return "failed"
-        question = _Question(plan, member, build_prompt(member.role, plan.snapshot.market, self._context.now))
+        question = _Question(plan, member, self._questions.prompt(member, plan.snapshot, self._context.now))
         number = made.count
         try:
             async for attempt in stamina.retry_context(

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.instance import Instance, limits_of
+from ensemble_pipeline.settings import BudgetSettings
 from ensemble_pipeline.store import monitoring
 from ensemble_pipeline.store.budget import DaySpend, Limits, day_spend
 
@@ -18,6 +19,12 @@ class SpendStatus:
     spend: DaySpend
     limits: Limits
     alert_share: float
+
+    @classmethod
+    def of(cls, spend: DaySpend, budget: BudgetSettings) -> "SpendStatus":
+        """The status of a day under a budget."""
+        limits = limits_of(budget)
+        return cls(spend, limits, _alert_share(spend, limits.day_hard))
 
     @property
     def committed(self) -> int:
@@ -57,8 +64,7 @@ class CostOptimizer:
         wanted = day or self._instance.clock.now().date()
         with self._instance.database.connection() as connection:
             spend = day_spend(connection, wanted)
-        limits = self._instance.limits
-        return SpendStatus(spend, limits, _alert_share(spend, limits.day_hard))
+        return SpendStatus.of(spend, self._instance.settings.budget)
 
     def record_status(self) -> SpendStatus:
         """Read the day's budget and keep the reading."""
@@ -67,7 +73,8 @@ class CostOptimizer:
             monitoring.save_budget_status(connection, status.spend, status.limits, self._instance.clock.now())
         return status
 
-    def enforce_budget_limits(self, worst_cases: Sequence[int], status: SpendStatus) -> int:
+    @staticmethod
+    def enforce_budget_limits(worst_cases: Sequence[int], status: SpendStatus) -> int:
         """How many of the calls, in this order, can be paid within the decision's and the day's limits.
 
         This only plans; the reservation before each call is what cannot be overshot.

@@ -1,21 +1,28 @@
 """The decision of a batch in its six steps: load, plan, consult, combine, size, record.
 
 Each step is one function and one op of the pipeline. Everything a step needs to be taken up again after a crash is
-in the database; a decision is idempotent on its snapshot.
+in the database; a decision is idempotent on its snapshot. What is decided, and how, is in plan.py, engine.py and
+conclude.py; here it is read and written.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ensemble_pipeline.domain import Quote, Snapshot
-from ensemble_pipeline.ensemble.conclude import after, conclude
+from ensemble_pipeline.ensemble.asking import Questions, read_questions
+from ensemble_pipeline.ensemble.conclude import conclude
 from ensemble_pipeline.ensemble.consult import consult
-from ensemble_pipeline.ensemble.engine import Consensus, EnsembleEngine
+from ensemble_pipeline.ensemble.context import BatchContext, Filling, Method, Standing
+from ensemble_pipeline.ensemble.engine import Consensus
 from ensemble_pipeline.ensemble.instance import Instance
-from ensemble_pipeline.ensemble.plan import BatchContext, Plan, Planner
+from ensemble_pipeline.ensemble.opinions import engine_of, opinion_on
+from ensemble_pipeline.ensemble.plan import Plan, Planner
+from ensemble_pipeline.ensemble.reading import read_context
+from ensemble_pipeline.errors import UnknownPriceError
+from ensemble_pipeline.providers.prices import worst_case_micro_usd
 from ensemble_pipeline.store import calls, decisions, markets
-from ensemble_pipeline.store.decisions import EnsembleDecision
+from ensemble_pipeline.store.decisions import Analyses, EnsembleDecision
 from ensemble_pipeline.venues.base import Venue
 
 __all__ = ["Recorded", "combine", "consult", "load", "plan", "record", "size"]
@@ -23,9 +30,13 @@ __all__ = ["Recorded", "combine", "consult", "load", "plan", "record", "size"]
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What came of a batch; `already_decided` snapshots had been decided by another run meanwhile."""
+    """What came of a batch: the recorded decisions by id, and which of those made were recorded, in the same order.
+
+    `already_decided` snapshots had been decided by another run meanwhile.
+    """
 
     decision_ids: tuple[int, ...]
+    decisions: tuple[EnsembleDecision, ...]
     reasons: dict[str, int]
     already_decided: int
 
@@ -41,28 +52,47 @@ def load(instance: Instance, batch_id: int | None) -> tuple[int, list[Snapshot]]
 
 
 def plan(
-    instance: Instance, snapshots: Sequence[Snapshot], batch_id: int, run_id: str
+    instance: Instance, snapshots: Sequence[Snapshot], batch_id: int, run_id: str, method: Method | None = None
 ) -> tuple[BatchContext, list[Plan]]:
-    """Read what the batch rests on, and plan each snapshot."""
-    planner = Planner(instance, batch_id, run_id)
-    return planner.context, planner.plan(snapshots)
+    """Read and keep what the batch rests on, and plan each snapshot."""
+    context = read_context(instance, batch_id, run_id, method)
+    planner = Planner(instance.settings.policy, context)
+    ids = [snapshot.market.market_id for snapshot in snapshots]
+    with instance.database.connection() as connection:
+        history = decisions.analyses_of(connection, ids, context.now)
+        cash = decisions.portfolio(connection, instance.bankroll_micro_usd, context.now).cash
+        questions = read_questions(connection, instance.settings.ensemble, snapshots, context.now)
+    nothing = Analyses(0, None)
+    plans = []
+    for snapshot in snapshots:
+        before = history.get(snapshot.market.market_id, nothing)
+        worst_cases = _worst_cases(instance, questions, snapshot, context)
+        plans.append(planner.plan(snapshot, Standing(before.today, before.last_at, cash, worst_cases)))
+    return context, plans
+
+
+def _worst_cases(
+    instance: Instance, questions: Questions, snapshot: Snapshot, context: BatchContext
+) -> Mapping[str, int]:
+    found = {}
+    for member in instance.settings.enabled_members:
+        try:
+            found[member.name] = worst_case_micro_usd(questions.prompt(member, snapshot, context.now), member)
+        except UnknownPriceError:
+            # a model whose price nobody knows is not asked; `ensemble doctor` names it
+            continue
+    return found
 
 
 def combine(instance: Instance, context: BatchContext, plans: Sequence[Plan]) -> list[Consensus | None]:
     """One consensus for each plan, from what its members answered; ``None`` where nobody did."""
-    engine = EnsembleEngine(instance.settings.ensemble, context.ranking, context.calibration)
     with instance.database.connection() as connection:
-        heard = calls.forecasts_on(connection, [it.snapshot.snapshot_id for it in plans])
+        ids = [it.snapshot.snapshot_id for it in plans]
+        heard, consulted = calls.forecasts_on(connection, ids), calls.consulted_on(connection, ids)
+    engine = engine_of(instance.settings.policy, context)
     return [
-        engine.weighted_consensus(
-            [member.name for member in it.members],
-            heard[it.snapshot.snapshot_id],
-            it.snapshot.quote.mid,
-            it.snapshot.market.category,
-        )
-        if it.snapshot.snapshot_id in heard
-        else None
-        for it in plans
+        opinion_on(engine, it, heard.get(key, []), consulted=consulted.get(key, ()))
+        for it, key in zip(plans, ids, strict=True)
     ]
 
 
@@ -80,13 +110,17 @@ async def size(
     pairs = list(zip(plans, opinions, strict=True))
     wanted = [it.snapshot.market.ticker for it, heard in pairs if heard is not None and it.refusal is None]
     quotes = await venue.order_books(wanted) if wanted else {}
+    now = instance.clock.now()
     with instance.database.connection() as connection:
         held = decisions.portfolio(connection, instance.bankroll_micro_usd, context.now)
     made = []
     for it, consensus in pairs:
-        quote = quotes.get(it.snapshot.market.ticker, Quote(context.now, None, None, None, None))
-        decision = conclude(instance, context, it, consensus, quote, held)
-        held = after(decision, it.snapshot.market.event_id, held)
+        market = it.snapshot.market
+        quote = quotes.get(market.ticker, Quote(now, None, None, None, None))
+        filling = Filling(now, quote, held.seen_from(market))
+        decision = conclude(instance.settings.policy, context, it, consensus, filling)
+        if decision.stake_micro_usd:
+            held = held.after(market, decision.stake_micro_usd, decision.fee_micro_usd)
         made.append(decision)
     return made
 
@@ -95,6 +129,10 @@ def record(instance: Instance, made: Sequence[EnsembleDecision]) -> Recorded:
     """Record the decisions, each once; paper positions open with them."""
     with instance.database.connection() as connection:
         saved = [decisions.save_decision(connection, decision) for decision in made]
-    fresh = tuple(decision_id for decision_id in saved if decision_id is not None)
-    reasons = Counter(str(d.terminal_reason) for d, saved_id in zip(made, saved, strict=True) if saved_id is not None)
-    return Recorded(fresh, dict(reasons), len(made) - len(fresh))
+    fresh = [(decision_id, it) for decision_id, it in zip(saved, made, strict=True) if decision_id is not None]
+    return Recorded(
+        decision_ids=tuple(decision_id for decision_id, _ in fresh),
+        decisions=tuple(it for _, it in fresh),
+        reasons=dict(Counter(str(it.terminal_reason) for _, it in fresh)),
+        already_decided=len(made) - len(fresh),
+    )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ensemble_pipeline.clock import Clock
 from ensemble_pipeline.domain import MICRO_PER_USD
-from ensemble_pipeline.settings import Settings, UsdLimit
+from ensemble_pipeline.settings import BudgetSettings, Settings, UsdLimit
 from ensemble_pipeline.store.budget import Limits
 from ensemble_pipeline.store.calls import save_models
 from ensemble_pipeline.store.database import Connection, Database
@@ -27,13 +27,17 @@ class Instance:
     @property
     def limits(self) -> Limits:
         """The budget limits in micro-dollars."""
-        budget = self.settings.budget
-        return Limits(_micro(budget.day_soft_usd), _micro(budget.day_hard_usd), _micro(budget.decision_usd))
+        return limits_of(self.settings.budget)
 
     @property
     def bankroll_micro_usd(self) -> int:
         """Paper money at the start."""
         return int(self.settings.sizing.bankroll_usd * MICRO_PER_USD)
+
+
+def limits_of(budget: BudgetSettings) -> Limits:
+    """The limits of a budget in micro-dollars."""
+    return Limits(_micro(budget.day_soft_usd), _micro(budget.day_hard_usd), _micro(budget.decision_usd))
 
 
 def _micro(limit: UsdLimit) -> int | None:

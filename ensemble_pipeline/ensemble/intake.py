@@ -51,7 +51,7 @@ async def scan_markets(instance: Instance, venue: Venue, cursor: str | None) -> 
         histories = store.price_history(connection, [listing.market.market_id for listing, _ in due], _HISTORY)
         saved = [
             store.save_snapshot(
-                connection, listing, reason, _regime(histories.get(listing.market.market_id, []), listing.quote)
+                connection, listing, reason, regime_of(histories.get(listing.market.market_id, []), listing.quote)
             )
             for listing, reason in due
         ]
@@ -110,7 +110,8 @@ def _has_moved(before: float | None, after: float | None, instance: Instance) ->
     return abs(float(ends[1] - ends[0])) >= instance.settings.scan.material_move_logit
 
 
-def _regime(history: Sequence[Quote], current: Quote) -> VolatilityRegime:
+def regime_of(history: Sequence[Quote], current: Quote) -> VolatilityRegime:
+    """How much the price moved per day, up to and with `current`."""
     observed = [quote for quote in (*history, current) if quote.mid is not None]
     times = np.array([quote.observed_at.timestamp() for quote in observed])
     mids = np.array([quote.mid for quote in observed], dtype=np.float64)

@@ -4,16 +4,21 @@ Belongs here: which rows enter which judgement. Does not: formulas (forecasting)
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble_pipeline.domain import Ranked
+from ensemble_pipeline.domain import Ranked, Ranking
+from ensemble_pipeline.ensemble.trust import trust
 from ensemble_pipeline.forecasting import ranking as skill
 from ensemble_pipeline.forecasting.degradation import detect_degradation
 from ensemble_pipeline.forecasting.intervals import clustered_interval
+from ensemble_pipeline.forecasting.pooling import clip_probability, logit
+from ensemble_pipeline.forecasting.redundancy import residual_correlation
+from ensemble_pipeline.forecasting.scoring import is_correct
 from ensemble_pipeline.forecasting.segments import judge_segments, shrink_within
 from ensemble_pipeline.forecasting.sequences import confidence_sequence
 from ensemble_pipeline.forecasting.trend import trend
@@ -22,8 +27,10 @@ from ensemble_pipeline.store.rankings import ModelStrength, ModelTrend
 from ensemble_pipeline.store.score_arrays import DIMENSIONS, ScoreArrays
 
 _ALPHA = 0.05
+_EPOCH = datetime.fromtimestamp(0, UTC)
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Correlations: TypeAlias = Mapping[tuple[str, str], float]
 
 # from so many events on a sequence wrongly excludes zero in at most 5% of simulated histories, in 9% where all markets
 # are alike and one in ten comes true; from 10 on it would be 38% there
@@ -32,9 +39,10 @@ _EVENTS_FOR_A_WINNER = 50
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All that is said of the models as of one hour."""
+    """All that is said of the models as of one hour; correlations by the names of two, in order."""
 
     ranked: tuple[Ranked, ...]
+    correlations: Correlations
     trends: tuple[ModelTrend, ...]
     strengths: tuple[ModelStrength, ...]
 
@@ -43,14 +51,14 @@ class Judgement:
 class _Panel:
     """One row per question, one column per model: who said what, and what came of it.
 
-    `difference` holds each model's difference to the panel, `levelled` to a level one over the whole history; NaN
-    where it is absent. `recent` marks the questions that the longest window holds, `event_at` the place of each
-    question's event in the order in which events became known, `event_known_at_s` when they did.
+    `log_odds` holds what each model said, `difference` its difference to the panel; NaN where it is absent. `recent`
+    marks the questions that the longest window holds, `event_at` the place of each question's event in the order in
+    which events became known, `event_known_at_s` when they did.
     """
 
     names: tuple[str, ...]
+    log_odds: Floats
     difference: Floats
-    levelled: Floats
     recency: Floats
     event: Integers
     known_at_s: Integers
@@ -80,12 +88,23 @@ def judge(data: ScoreArrays, members: Sequence[str], window_from_s: int, options
         options: Half-life, scale of the weights, prior of the segments.
     """
     panel = _panel(data, tuple(sorted({*members, *data.models})), window_from_s, options)
-    counted = np.bincount(
-        _columns(data, panel.names)[data.model], data.sign * (data.window_at_s > window_from_s), len(panel.names)
+    levelled = skill.level_panels(panel.difference, panel.recency)
+    by_event = panel.by_event(levelled)
+    ranked, correlations = _rank(panel, data, members, window_from_s, options)
+    return Judgement(
+        tuple(_with_sequence(panel, row, ranked[0], by_event, levelled) for row in ranked),
+        correlations,
+        _trends(panel, levelled, by_event),
+        _strengths(panel, levelled, ranked, options),
     )
-    by_event = panel.by_event(panel.levelled)
-    ranked = _rank(panel, by_event, members, counted, options)
-    return Judgement(ranked, _trends(panel, by_event), _strengths(panel, ranked, options))
+
+
+def rank_models(
+    data: ScoreArrays, members: Sequence[str], window_from_s: int, options: EnsembleSettings
+) -> tuple[tuple[Ranked, ...], Correlations]:
+    """The part of `judge` that weights are made of: skill, its interval and evidence, likeness; no sequences."""
+    panel = _panel(data, tuple(sorted({*members, *data.models})), window_from_s, options)
+    return _rank(panel, data, members, window_from_s, options)
 
 
 def _panel(data: ScoreArrays, names: tuple[str, ...], window_from_s: int, options: EnsembleSettings) -> _Panel:
@@ -106,12 +125,11 @@ def _panel(data: ScoreArrays, names: tuple[str, ...], window_from_s: int, option
     p_yes, outcome, event, known, placed = (column[heard] for column in (p_yes, outcome, event, known, placed))
     segment = {name: column[heard] for name, column in segment.items()}
     recency = skill.recency_weights(_age_in_events(event, known), options.half_life_resolutions)
-    difference = skill.panel_differences(p_yes, outcome)
     event_at, event_known_at_s = _events_in_order(event, known)
     return _Panel(
         names=names,
-        difference=difference,
-        levelled=skill.level_panels(difference, recency),
+        log_odds=_log_odds(np.asarray(p_yes, dtype=np.float64), options.clip),
+        difference=skill.panel_differences(p_yes, outcome),
         recency=recency,
         event=event,
         known_at_s=known,
@@ -124,50 +142,98 @@ def _panel(data: ScoreArrays, names: tuple[str, ...], window_from_s: int, option
 
 
 def _rank(
-    panel: _Panel, by_event: Floats, members: Sequence[str], counted: NDArray[np.generic], options: EnsembleSettings
-) -> tuple[Ranked, ...]:
+    panel: _Panel, data: ScoreArrays, members: Sequence[str], window_from_s: int, options: EnsembleSettings
+) -> tuple[tuple[Ranked, ...], Correlations]:
     recent = panel.recent
     recency = panel.recency[recent]
     levelled = skill.level_panels(panel.difference[recent], recency)
     estimate = skill.estimate_skill(levelled, panel.event[recent], recency)
-    shrunk, _ = skill.shrink(estimate.delta, estimate.standard_error)
+    shrunk = skill.shrink(estimate.delta, estimate.standard_error, estimate.n_eff, options.skill_spread)
     low, high = clustered_interval(estimate.delta, estimate.standard_error, estimate.events)
-    is_member = np.array([name in members for name in panel.names])
-    weight = np.zeros(len(panel.names))
-    weight[is_member] = skill.softmax_weights(shrunk[is_member], estimate.n_eff[is_member], scale=options.weight_scale)
+    column = _columns(data, panel.names)[data.model]
+    recent_rows = data.sign * (data.window_at_s > window_from_s)
+    counted = np.bincount(column, recent_rows, len(panel.names)).astype(np.float64)
+    gap = _confidence_gaps(data, column, recent_rows, counted) * _trusted(estimate.events, options)
     order = sorted(range(len(panel.names)), key=lambda i: (shrunk[i], panel.names[i]))
-    rows = []
-    for place, i in enumerate(order, start=1):
-        against_panel = by_event[:, i]
-        # what levels the panel is the same for both and drops out
-        against_first = panel.by_event(panel.levelled[:, i] - panel.levelled[:, order[0]])
-        sequence = _sequence(against_panel, len(order))
-        rows.append(
-            Ranked(
-                model_id=panel.names[i],
-                rank=place,
-                skill=float(shrunk[i]),
-                standard_error=_or_none(estimate.standard_error[i]),
-                sample_size=int(counted[i]),
-                effective_sample_size=float(estimate.n_eff[i]),
-                weight=float(weight[i]),
-                interval_low=_or_none(low[i]),
-                interval_high=_or_none(high[i]),
-                sequence_low=_or_none(sequence[0]),
-                sequence_high=_or_none(sequence[1]),
-                events=int((~np.isnan(against_panel)).sum()),
-                is_tied_with_first=_sequence(against_first, len(order) - 1)[0] <= 0,
-            )
+    rows = [
+        Ranked(
+            model_id=panel.names[i],
+            rank=place,
+            skill=float(shrunk[i]),
+            standard_error=_or_none(estimate.standard_error[i]),
+            sample_size=int(counted[i]),
+            effective_sample_size=float(estimate.n_eff[i]),
+            weight=0.0,
+            interval_low=_or_none(low[i]),
+            interval_high=_or_none(high[i]),
+            events=int(estimate.events[i]),
+            confidence_gap=float(gap[i]),
         )
-    return tuple(rows)
+        for place, i in enumerate(order, start=1)
+    ]
+    correlations = _correlations(panel)
+    return _with_weights(rows, members, correlations, options), correlations
 
 
-def _strengths(panel: _Panel, ranked: Sequence[Ranked], options: EnsembleSettings) -> tuple[ModelStrength, ...]:
-    overall = skill.estimate_skill(panel.levelled, panel.event, panel.recency).delta
+def _with_weights(
+    rows: Sequence[Ranked], members: Sequence[str], correlations: Correlations, options: EnsembleSettings
+) -> tuple[Ranked, ...]:
+    """The lines with the weights that a panel of all members would get."""
+    asked = sorted(row.model_id for row in rows if row.model_id in members)
+    ranking = Ranking(0, _EPOCH, tuple(rows), correlations)
+    weight = dict(zip(asked, trust(asked, ranking, options).tolist(), strict=True)) if asked else {}
+    return tuple(replace(row, weight=weight.get(row.model_id, 0.0)) for row in rows)
+
+
+def _correlations(panel: _Panel) -> Correlations:
+    recent = panel.recent
+    rho = residual_correlation(panel.log_odds[recent], panel.event[recent], panel.recency[recent])
+    # names are sorted, so that the first of a pair comes first
+    return {
+        (name, other): float(rho[i, j])
+        for i, name in enumerate(panel.names)
+        for j, other in enumerate(panel.names)
+        if i < j
+    }
+
+
+def _confidence_gaps(data: ScoreArrays, column: Integers, sign: Integers, counted: Floats) -> Floats:
+    """Stated confidence less the share of forecasts on the right side, by model; 0 where there is none."""
+    gap = sign * (data.confidence - is_correct(data.p_yes, data.outcome))
+    gaps: Floats = np.bincount(column, gap, len(counted)) / np.where(counted > 0, counted, np.inf)
+    return gaps
+
+
+def _trusted(events: Integers, options: EnsembleSettings) -> Floats:
+    """How far a model's own record counts against none at all."""
+    share: Floats = events / (events + options.segment_prior_events)
+    return share
+
+
+def _with_sequence(panel: _Panel, row: Ranked, first: Ranked, by_event: Floats, levelled: Floats) -> Ranked:
+    """The line with what holds at every look: over the model's whole history, against the panel and the first."""
+    i, best = panel.names.index(row.model_id), panel.names.index(first.model_id)
+    against_panel = by_event[:, i]
+    # what levels the panel is the same for both and drops out
+    against_first = panel.by_event(levelled[:, i] - levelled[:, best])
+    low, high = _sequence(against_panel, len(panel.names))
+    return replace(
+        row,
+        sequence_low=_or_none(low),
+        sequence_high=_or_none(high),
+        events=int((~np.isnan(against_panel)).sum()),
+        is_tied_with_first=_sequence(against_first, len(panel.names) - 1)[0] <= 0,
+    )
+
+
+def _strengths(
+    panel: _Panel, levelled: Floats, ranked: Sequence[Ranked], options: EnsembleSettings
+) -> tuple[ModelStrength, ...]:
+    overall = skill.estimate_skill(levelled, panel.event, panel.recency).delta
     shrunk = {row.model_id: row.skill for row in ranked}
     target = np.array([shrunk[name] for name in panel.names])
     cells = [
-        (dimension, name, skill.estimate_skill(panel.levelled[here], panel.event[here], panel.recency[here]))
+        (dimension, name, skill.estimate_skill(levelled[here], panel.event[here], panel.recency[here]))
         for dimension, names in panel.segment_names.items()
         for index, name in enumerate(names)
         for here in [panel.segment[dimension] == index]
@@ -201,11 +267,11 @@ def _strengths(panel: _Panel, ranked: Sequence[Ranked], options: EnsembleSetting
     )
 
 
-def _trends(panel: _Panel, by_event: Floats) -> tuple[ModelTrend, ...]:
+def _trends(panel: _Panel, levelled: Floats, by_event: Floats) -> tuple[ModelTrend, ...]:
     found = []
     for index, name in enumerate(panel.names):
-        here = panel.recent & ~np.isnan(panel.levelled[:, index])
-        line = trend(panel.known_at_s[here] / 86_400, panel.levelled[here, index], panel.event[here])
+        here = panel.recent & ~np.isnan(levelled[:, index])
+        line = trend(panel.known_at_s[here] / 86_400, levelled[here, index], panel.event[here])
         is_heard = ~np.isnan(by_event[:, index])
         watched = detect_degradation(by_event[is_heard, index])
         since = watched.since if watched.is_degraded else None
@@ -223,6 +289,13 @@ def _trends(panel: _Panel, by_event: Floats) -> tuple[ModelTrend, ...]:
             )
         )
     return tuple(found)
+
+
+def _log_odds(p_yes: Floats, clip: float) -> Floats:
+    is_there = ~np.isnan(p_yes)
+    found = np.full(p_yes.shape, np.nan)
+    found[is_there] = logit(clip_probability(p_yes[is_there], clip))
+    return found
 
 
 def _events_in_order(event: Integers, known: Integers) -> tuple[Integers, Integers]:

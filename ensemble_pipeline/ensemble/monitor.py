@@ -95,7 +95,11 @@ class EnsembleMonitor:
                     "members": members,
                 },
             }
-        report["calibration"] = {"slope": calibration.slope, "settled_decisions": calibration.n}
+        report["calibration"] = {
+            "slope": calibration.slope,
+            "settled_decisions": calibration.n,
+            "market_weight": calibration.market_weight,
+        }
         report["ranking"] = {
             "ranking_id": ranking.ranking_id,
             "as_of": ranking.as_of.isoformat(),

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from ensemble_pipeline.clock import floor_hour
 from ensemble_pipeline.domain import Ranking
 from ensemble_pipeline.ensemble import calibrating, upkeep
+from ensemble_pipeline.ensemble.calibrating import SettledPools
 from ensemble_pipeline.ensemble.distributions import UNKNOWN, distributions_at
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.judging import judge
@@ -110,13 +111,14 @@ class PerformanceTracker:
 
     def _calibrate(self, as_of: datetime) -> Calibration:
         with self._instance.database.connection() as connection:
-            fit = calibrating.fit(settled_pools(connection, as_of), self._instance.settings.ensemble)
-            return calibrations.save_calibration(connection, as_of, fit.slope, fit.n, fit.events, fit.intercepts)
+            pools = SettledPools.of(settled_pools(connection, as_of))
+            fitted = calibrating.fit(pools, self._instance.settings.ensemble, as_of)
+            return calibrations.save_calibration(connection, fitted)
 
     def reliability(self) -> calibrating.Reliability:
         """Calibrated forecasts of settled decisions against outcomes, with what chance alone could show."""
         with self._instance.database.connection() as connection:
-            return calibrating.reliability(settled_pools(connection, self._instance.clock.now()))
+            return calibrating.reliability(SettledPools.of(settled_pools(connection, self._instance.clock.now())))
 
     def rank(self) -> Ranking:
         """Judge the models by what is known as of the newest hour of the windows, and record the ranking."""
@@ -134,7 +136,7 @@ class PerformanceTracker:
         members = self._instance.register_members(connection)
         data = load_known(connection, as_of, through)
         said = judge(data, members, int(window_from.timestamp()), self._instance.settings.ensemble)
-        return rankings.save_ranking(connection, as_of, as_of.date(), said.ranked, said.trends, said.strengths)
+        return rankings.save_ranking(connection, as_of, said.ranked, said.correlations, said.trends, said.strengths)
 
     def get_model_ranking(self, as_of: datetime | None = None) -> Ranking:
         """The ranking in force as of an instant (default: now); before the first one, equal weights are recorded."""

@@ -1,67 +1,57 @@
-"""Before anyone is asked: the gates that need no answer, the route by trade value, and the members to ask."""
+"""Before anyone is asked: the gates that need no answer, the route by trade value, and the members to ask.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+Pure: everything it needs is handed in, so that the same plan can be made again years later.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
-from enum import StrEnum
 
-from ensemble_pipeline import __version__
-from ensemble_pipeline.domain import MICRO_PER_USD, GateVerdict, MarketStatus, Ranking, Reason, Snapshot
+from ensemble_pipeline.domain import MICRO_PER_USD, GateVerdict, MarketStatus, Reason, Route, Snapshot, Strategy
+from ensemble_pipeline.ensemble.context import BatchContext, Method, Standing
 from ensemble_pipeline.ensemble.cost import CostOptimizer, SpendStatus
-from ensemble_pipeline.ensemble.fallback import FallbackManager
-from ensemble_pipeline.ensemble.instance import Instance
-from ensemble_pipeline.ensemble.performance import PerformanceTracker
-from ensemble_pipeline.ensemble.selection import Candidate, ModelSelector, conditions_of
-from ensemble_pipeline.errors import UnknownPriceError
-from ensemble_pipeline.providers.prices import worst_case_micro_usd
-from ensemble_pipeline.providers.prompts import build_prompt
-from ensemble_pipeline.settings import MemberSettings
-from ensemble_pipeline.store import calls
-from ensemble_pipeline.store.calibrations import Calibration
-from ensemble_pipeline.store.decisions import Analyses, analyses_of, portfolio
-from ensemble_pipeline.store.monitoring import ModelHealth
-from ensemble_pipeline.store.rankings import ModelStrength
+from ensemble_pipeline.ensemble.selection import Candidate, ModelSelector, conditions_of, fit
+from ensemble_pipeline.settings import MemberSettings, Policy
 
 # beyond these gates nobody may be asked, whatever the member policy says
 _HARD_GATES = frozenset({Reason.NOT_OPEN, Reason.EMERGENCY_MODE, Reason.DAILY_BUDGET, Reason.NO_MEMBER})
 
 
-class Route(StrEnum):
-    """How much deliberation a market's trade value carries."""
-
-    SINGLE = "single"
-    FULL = "full"
-    ENHANCED = "enhanced"
-
-
-@dataclass(frozen=True, slots=True)
-class BatchContext:
-    """What all decisions of a batch rest on, read once so that they rest on the same."""
-
-    now: datetime
-    batch_id: int
-    run_id: str
-    ranking: Ranking
-    strengths: Sequence[ModelStrength]
-    calibration: Calibration
-    health: Mapping[str, ModelHealth]
-    operating_mode: str
-    spend: SpendStatus
-    settings_hash: str
-    code_version: str
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done about one snapshot; `refusal` is the first gate that failed."""
+    """What is to be done about one snapshot; `refusal` is the first gate that failed.
+
+    `members` are in the order of their utility, those that a draw let in last, named in `drawn`; `propensity` says
+    with what chance the selection asks each.
+    """
 
     snapshot: Snapshot
     route: Route
+    strategy: Strategy
     trade_value_micro_usd: int
     members: tuple[MemberSettings, ...]
     standby: tuple[MemberSettings, ...]
     verdicts: tuple[GateVerdict, ...]
+    standing: Standing
+    propensity: Mapping[str, float] = field(default_factory=dict)
+    drawn: frozenset[str] = frozenset()
+
+    @property
+    def chosen(self) -> tuple[MemberSettings, ...]:
+        """The members that the selection chose, without those a draw let in."""
+        return tuple(member for member in self.members if member.name not in self.drawn)
+
+    @property
+    def cascade_order(self) -> tuple[MemberSettings, ...]:
+        """Whom a cascade asks one after the other: those chosen, stand-ins, and last those a draw let in."""
+        drawn = tuple(member for member in self.members if member.name in self.drawn)
+        return (*self.chosen, *self.standby, *drawn)
+
+    @property
+    def uncounted(self) -> frozenset[str]:
+        """Whose answers are heard to be scored and not pooled: where one or two decide, who was drawn beside them."""
+        return self.drawn if self.route in (Route.SINGLE, Route.PAIR) else frozenset()
 
     @property
     def refusal(self) -> Reason | None:
@@ -70,86 +60,56 @@ class Plan:
 
 
 class Planner:
-    """Plans the decisions of one batch."""
+    """Plans decisions that rest on one context."""
 
-    def __init__(self, instance: Instance, batch_id: int, run_id: str) -> None:
-        self._instance = instance
-        self._settings = instance.settings
-        self._tracker = PerformanceTracker(instance)
-        self.context = self._read_context(batch_id, run_id)
-        self._costs = CostOptimizer(instance)
-
-    def _read_context(self, batch_id: int, run_id: str) -> BatchContext:
-        now = self._instance.clock.now()
-        digest = self._settings.digest()
-        with self._instance.database.connection() as connection:
-            self._instance.register_members(connection)
-            calls.save_settings(connection, digest, self._settings.snapshot(), now)
-        fallback = FallbackManager(self._instance)
-        ranking = self._tracker.get_model_ranking()
-        return BatchContext(
-            now=now,
-            batch_id=batch_id,
-            run_id=run_id,
-            ranking=ranking,
-            strengths=self._tracker.get_strengths(ranking),
-            calibration=self._tracker.get_calibration(),
-            health=fallback.check_provider_health(),
-            operating_mode=fallback.operating_mode(),
-            spend=CostOptimizer(self._instance).monitor_spend(),
-            settings_hash=digest,
-            code_version=__version__,
+    def __init__(self, policy: Policy, context: BatchContext) -> None:
+        self._policy = policy
+        self._context = context
+        self._spend = SpendStatus.of(context.spend, policy.budget)
+        self._selector = ModelSelector(
+            policy.ensemble, context.ranking, context.health, context.strengths, context.degraded
         )
 
-    def plan(self, snapshots: Sequence[Snapshot]) -> list[Plan]:
-        """One plan for each snapshot, in their order."""
-        ids = [snapshot.market.market_id for snapshot in snapshots]
-        with self._instance.database.connection() as connection:
-            history = analyses_of(connection, ids, self.context.now)
-            cash = portfolio(connection, self._instance.bankroll_micro_usd, self.context.now).cash
-        selector = ModelSelector(
-            self._settings.ensemble, self.context.ranking, self.context.health, self.context.strengths
-        )
-        nothing = Analyses(0, None)
-        return [self._plan(s, history.get(s.market.market_id, nothing), cash, selector) for s in snapshots]
-
-    def _plan(self, snapshot: Snapshot, history: Analyses, cash: int, selector: ModelSelector) -> Plan:
-        value = self._trade_value(snapshot, cash)
-        route = self._route(snapshot, value)
-        verdicts = self._early_gates(snapshot, history)
-        priced = self._price(snapshot)
-        candidates = selector.order(priced, conditions_of(snapshot))
-        chosen = self._choose(snapshot, route, candidates, priced, selector)
-        affordable = self._costs.enforce_budget_limits([c.worst_case_micro_usd for c in chosen], self.context.spend)
+    def plan(self, snapshot: Snapshot, standing: Standing) -> Plan:
+        """Pass the gates that need no answer and choose whom to ask."""
+        value = self._trade_value(snapshot, standing.cash_micro_usd)
+        hours_left = (snapshot.market.closes_at - self._context.now) / timedelta(hours=1)
+        route = self._route(value, hours_left)
+        verdicts = [*self._early_gates(snapshot, standing), self._near_expiry(hours_left)]
+        candidates, chosen, explored = self._choose(snapshot, standing, route, value)
         verdicts.append(GateVerdict(Reason.NO_MEMBER, bool(chosen), {"candidates": len(candidates)}))
-        if chosen:
-            worst = sum(candidate.worst_case_micro_usd for candidate in chosen)
-            numbers = {"affordable": affordable, "chosen": len(chosen), "worst_case_micro_usd": worst}
-            verdicts.append(GateVerdict(Reason.DECISION_BUDGET, affordable > 0, numbers))
-        asked = chosen[:affordable] if self._may_ask(verdicts) else []
-        standby = [c.member for c in candidates if c not in chosen]
+        affordable = self._affordable(chosen + explored, verdicts)
+        verdicts.append(self._route_taken(route, value))
+        asked = (chosen + explored)[:affordable] if self._may_ask(verdicts) else []
+        share = self._policy.ensemble.exploration_share
+        drawn, wanted = _names(explored), _names(chosen + explored)
+        standby = [c.member for c in candidates if c.member.name not in wanted]
         return Plan(
             snapshot=snapshot,
             route=route,
+            strategy=self._strategy(route),
             trade_value_micro_usd=value,
             members=tuple(candidate.member for candidate in asked),
-            standby=tuple(standby) if asked and self._settings.ensemble.member_policy == "selected" else (),
+            standby=tuple(standby) if asked and self._policy.ensemble.member_policy == "selected" else (),
             verdicts=tuple(verdicts),
+            standing=standing,
+            propensity={name: share if name in drawn else 1.0 for name in (c.member.name for c in asked)},
+            drawn=frozenset(drawn & _names(asked)),
         )
 
-    def _early_gates(self, snapshot: Snapshot, history: Analyses) -> list[GateVerdict]:
-        gates, context, market = self._settings.gates, self.context, snapshot.market
-        rest_h = None if history.last_at is None else (context.now - history.last_at) / timedelta(hours=1)
+    def _early_gates(self, snapshot: Snapshot, standing: Standing) -> list[GateVerdict]:
+        gates, context, market = self._policy.gates, self._context, snapshot.market
+        last = standing.last_analysis_at
+        rest_h = None if last is None else (context.now - last) / timedelta(hours=1)
         volume = snapshot.quote.volume
-        soft = context.spend.limits.day_soft
         is_open = market.status is MarketStatus.ACTIVE and context.now < market.closes_at
         return [
             GateVerdict(Reason.NOT_OPEN, is_open, {"status": market.status, "closes_at": market.closes_at.isoformat()}),
             GateVerdict(Reason.EMERGENCY_MODE, context.operating_mode != "suspended", {"mode": context.operating_mode}),
             GateVerdict(
                 Reason.DAILY_BUDGET,
-                not context.spend.is_soft_limit_reached,
-                {"committed_micro_usd": context.spend.committed, "soft_limit_micro_usd": soft},
+                not self._spend.is_soft_limit_reached,
+                {"committed_micro_usd": self._spend.committed, "soft_limit_micro_usd": self._spend.limits.day_soft},
             ),
             GateVerdict(
                 Reason.COOLDOWN,
@@ -158,8 +118,8 @@ class Planner:
             ),
             GateVerdict(
                 Reason.MARKET_DAY_COUNT,
-                history.today < gates.analyses_per_day,
-                {"analyses_today": history.today, "analyses_per_day": gates.analyses_per_day},
+                standing.analyses_today < gates.analyses_per_day,
+                {"analyses_today": standing.analyses_today, "analyses_per_day": gates.analyses_per_day},
             ),
             GateVerdict(
                 Reason.VOLUME,
@@ -171,9 +131,41 @@ class Planner:
             ),
         ]
 
+    def _near_expiry(self, hours_left: float) -> GateVerdict:
+        limit = self._policy.gates.near_expiry_hours
+        numbers = {"hours_left": hours_left, "near_expiry_hours": limit, "is_shortcut": int(hours_left <= limit)}
+        return GateVerdict(Reason.NEAR_EXPIRY, is_passed=True, numbers=numbers)
+
+    def _affordable(self, wanted: list[Candidate], verdicts: list[GateVerdict]) -> int:
+        worst_cases = [candidate.worst_case_micro_usd for candidate in wanted]
+        affordable = CostOptimizer.enforce_budget_limits(worst_cases, self._spend)
+        if wanted:
+            numbers = {
+                "affordable": affordable,
+                "chosen": len(wanted),
+                "worst_case_micro_usd": sum(worst_cases),
+                "decision_limit_micro_usd": self._spend.limits.decision,
+            }
+            verdicts.append(GateVerdict(Reason.DECISION_BUDGET, affordable > 0, numbers))
+        return affordable
+
+    def _route_taken(self, route: Route, value: int) -> GateVerdict:
+        options = self._policy.ensemble
+        return GateVerdict(
+            Reason.ROUTE,
+            is_passed=True,
+            numbers={
+                "route": route,
+                "method": self._context.method,
+                "trade_value_micro_usd": value,
+                "single_below_usd": float(options.cascade_single_below_usd),
+                "enhanced_above_usd": float(options.cascade_enhanced_above_usd),
+            },
+        )
+
     def _trade_value(self, snapshot: Snapshot, cash: int) -> int:
-        sizing, quote = self._settings.sizing, snapshot.quote
-        most = int(self._instance.bankroll_micro_usd * sizing.max_market_share)
+        sizing, quote = self._policy.sizing, snapshot.quote
+        most = int(sizing.bankroll_usd * MICRO_PER_USD * Decimal(str(sizing.max_market_share)))
         if quote.volume is not None:
             mid = 0.5 if quote.mid is None else quote.mid
             # to the sixth digit, which no mid needs, so that a market and its mirror image are worth the same
@@ -182,47 +174,59 @@ class Planner:
             most = min(most, int(by_volume))
         return max(0, min(most, cash))
 
-    def _route(self, snapshot: Snapshot, value: int) -> Route:
-        options = self._settings.ensemble
-        left = snapshot.market.closes_at - self.context.now
-        is_near = left <= timedelta(hours=self._settings.gates.near_expiry_hours)
-        if is_near or value < options.cascade_single_below_usd * MICRO_PER_USD:
+    def _route(self, value: int, hours_left: float) -> Route:
+        options, method = self._policy.ensemble, self._context.method
+        if method is Method.SINGLE or hours_left <= self._policy.gates.near_expiry_hours:
+            return Route.SINGLE
+        if method is Method.AGREEMENT:
+            return Route.PAIR
+        if not self._policy.methods.cascading:
+            return Route.FULL
+        if value < options.cascade_single_below_usd * MICRO_PER_USD:
             return Route.SINGLE
         return Route.ENHANCED if value > options.cascade_enhanced_above_usd * MICRO_PER_USD else Route.FULL
 
-    def _price(self, snapshot: Snapshot) -> list[tuple[MemberSettings, int]]:
-        members = self._settings.enabled_members
-        roles = {member.role for member in members}
-        prompts = {role: build_prompt(role, snapshot.market, self.context.now) for role in roles}
-        priced = []
-        for member in members:
-            try:
-                priced.append((member, worst_case_micro_usd(prompts[member.role], member)))
-            except UnknownPriceError:
-                # a model whose price nobody knows is not asked; `ensemble doctor` names it
-                continue
-        return priced
+    def _strategy(self, route: Route) -> Strategy:
+        if route is Route.ENHANCED and self._policy.methods.uncertainty_aware:
+            return Strategy.UNCERTAINTY_AWARE
+        if route in (Route.SINGLE, Route.PAIR):
+            return Strategy.WEIGHTED_VOTING
+        return self._policy.ensemble.strategy
 
     def _choose(
-        self,
-        snapshot: Snapshot,
-        route: Route,
-        candidates: list[Candidate],
-        priced: Sequence[tuple[MemberSettings, int]],
-        selector: ModelSelector,
-    ) -> list[Candidate]:
-        if self._settings.ensemble.member_policy == "all":
-            return [Candidate(member, worst, {}) for member, worst in sorted(priced, key=lambda p: p[0].name)]
+        self, snapshot: Snapshot, standing: Standing, route: Route, value: int
+    ) -> tuple[list[Candidate], list[Candidate], list[Candidate]]:
+        """Who could be asked, who is chosen, and who is asked to be heard of again."""
+        worst = standing.worst_case_micro_usd
+        priced = [(it, worst[it.name]) for it in self._policy.enabled_members if it.name in worst]
+        conditions = conditions_of(snapshot)
+        candidates = self._selector.order(priced, conditions, value)
+        if self._policy.ensemble.member_policy == "all":
+            everyone = [*candidates, *_unavailable(priced, candidates)]
+            return everyone, everyone, []
         if route is Route.SINGLE:
-            best = selector.select_optimal_model(priced, conditions_of(snapshot))
+            best = self._selector.select_optimal_model(priced, conditions, value)
             chosen = [] if best is None else [best]
         else:
-            chosen = candidates[: self._settings.ensemble.max_members]
+            chosen = fit(candidates)[: 2 if route is Route.PAIR else self._policy.ensemble.max_members]
+        if self._context.method is Method.SINGLE:
+            return candidates, chosen, []
         key = f"{snapshot.market.market_id}|{snapshot.quote.observed_at.isoformat()}"
-        return [*chosen, *selector.explored(candidates, chosen, key)]
+        return candidates, chosen, self._selector.explored(candidates, chosen, key)
 
-    def _may_ask(self, verdicts: Sequence[GateVerdict]) -> bool:
+    def _may_ask(self, verdicts: list[GateVerdict]) -> bool:
         failed = {verdict.gate for verdict in verdicts if not verdict.is_passed}
-        if self._settings.ensemble.member_policy == "all":
-            return not failed & _HARD_GATES
+        if self._policy.ensemble.member_policy == "all":
+            return not failed & (_HARD_GATES | {Reason.DECISION_BUDGET})
         return not failed
+
+
+def _names(candidates: list[Candidate]) -> set[str]:
+    return {candidate.member.name for candidate in candidates}
+
+
+def _unavailable(priced: list[tuple[MemberSettings, int]], candidates: list[Candidate]) -> list[Candidate]:
+    """Who is asked last, where everybody is asked."""
+    available = _names(candidates)
+    rest = sorted((it for it in priced if it[0].name not in available), key=lambda it: it[0].name)
+    return [Candidate(member, cost, {}, {}) for member, cost in rest]

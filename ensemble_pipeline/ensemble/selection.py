@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ensemble_pipeline.domain import Ranking, Snapshot
+from ensemble_pipeline.domain import MICRO_PER_USD, ExpiryBucket, Ranking, Snapshot, VolatilityRegime
 from ensemble_pipeline.settings import EnsembleSettings, MemberSettings
 from ensemble_pipeline.store.monitoring import ModelHealth
 from ensemble_pipeline.store.rankings import ModelStrength
@@ -23,16 +23,21 @@ _FAST_MS, _SLOW_MS = 2_000, 30_000
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A member that could be asked, the parts of its utility (each in [0, 1]) and the utility itself."""
+    """A member that could be asked, the parts of its utility and their weights, each in [0, 1].
+
+    `is_deselected`: its accuracy got worse; only an exploration draw asks it.
+    """
 
     member: MemberSettings
     worst_case_micro_usd: int
     parts: Mapping[str, float]
+    weights: Mapping[str, float]
+    is_deselected: bool = False
 
     @property
     def utility(self) -> float:
         """Weighted sum of the parts, in [0, 1]."""
-        return sum(WEIGHTS[name] * value for name, value in self.parts.items())
+        return sum(self.weights[name] * value for name, value in self.parts.items())
 
 
 class ModelSelector:
@@ -44,51 +49,84 @@ class ModelSelector:
         ranking: Ranking,
         health: Mapping[str, ModelHealth],
         strengths: Sequence[ModelStrength],
+        degraded: frozenset[str] = frozenset(),
     ) -> None:
         self._options = options
         self._skill = {row.model_id: row.skill for row in ranking.rows}
         self._health = health
         self._strengths = {(it.model_id, it.dimension, it.segment): it.skill for it in strengths}
+        self._degraded = degraded
 
     def get_model_health(self, name: str) -> ModelHealth | None:
         """How the model answered lately; ``None`` where it was never asked."""
         return self._health.get(name)
 
-    def order(self, members: Sequence[tuple[MemberSettings, int]], conditions: Conditions) -> list[Candidate]:
-        """Available members, best utility first; `members` come with the worst case of one call in micro-dollars."""
+    def order(
+        self, members: Sequence[tuple[MemberSettings, int]], conditions: Conditions, trade_value_micro_usd: int
+    ) -> list[Candidate]:
+        """Available members, best utility first, deselected ones last.
+
+        Args:
+            members: each with the worst case of one call in micro-dollars.
+            conditions: the segments the market falls in.
+            trade_value_micro_usd: what is at stake; the more, the more skill weighs against cost.
+        """
         dearest = max((worst for _, worst in members), default=0)
+        weights = self._weights(conditions, trade_value_micro_usd)
         candidates = [
-            Candidate(member, worst, self._parts(member.name, worst, dearest, conditions))
+            Candidate(
+                member,
+                worst,
+                self._parts(member.name, worst, dearest, conditions),
+                weights,
+                is_deselected=member.name in self._degraded,
+            )
             for member, worst in members
             if (health := self.get_model_health(member.name)) is None or health.is_available
         ]
         return sorted(candidates, key=self._place)
 
-    def _place(self, candidate: Candidate) -> tuple[float, float, str]:
+    def _place(self, candidate: Candidate) -> tuple[bool, float, float, str]:
         # of two that are equally useful the one whose skill costs less comes first
         ratio = self.calculate_performance_cost_ratio(candidate.member.name, candidate.worst_case_micro_usd)
-        return -candidate.utility, -ratio, candidate.member.name
+        return candidate.is_deselected, -candidate.utility, -ratio, candidate.member.name
 
     def select_optimal_model(
-        self, members: Sequence[tuple[MemberSettings, int]], conditions: Conditions
+        self, members: Sequence[tuple[MemberSettings, int]], conditions: Conditions, trade_value_micro_usd: int
     ) -> Candidate | None:
         """The member with the highest utility, or ``None`` where nobody is available."""
-        return next(iter(self.order(members, conditions)), None)
+        return next(iter(fit(self.order(members, conditions, trade_value_micro_usd))), None)
 
     def calculate_performance_cost_ratio(self, name: str, worst_case_micro_usd: int) -> float:
         """Brier advantage over the panel per dollar of a call's worst case; ``inf`` where an advantage is free."""
         advantage = -self._skill.get(name, 0.0)
         if worst_case_micro_usd == 0:
             return float("inf") if advantage > 0 else 0.0
-        return advantage / (worst_case_micro_usd / 1e6)
+        return advantage / (worst_case_micro_usd / MICRO_PER_USD)
 
     def explored(self, candidates: Sequence[Candidate], chosen: Sequence[Candidate], key: str) -> list[Candidate]:
         """Candidates outside `chosen` that are asked all the same, each with the exploration share's chance.
 
         The draw is a hash of `key` and the model, so that a decision taken up again draws the same.
         """
-        share = self._options.exploration_share
-        return [c for c in candidates if c not in chosen and _draw(f"{key}|{c.member.name}") < share]
+        share, names = self._options.exploration_share, {candidate.member.name for candidate in chosen}
+        return [c for c in candidates if c.member.name not in names and _draw(f"{key}|{c.member.name}") < share]
+
+    def _weights(self, conditions: Conditions, trade_value_micro_usd: int) -> dict[str, float]:
+        large = float(self._options.cascade_enhanced_above_usd) * MICRO_PER_USD
+        stake = min(1.0, trade_value_micro_usd / large) if large else 1.0
+        factor = {
+            # a cent of cost matters on a bet of a dollar, skill on one of fifty
+            "performance": 1 + stake,
+            "cost": 1 - stake / 2,
+            # prices run away while a slow model thinks
+            "speed": 2.0 if conditions.get("regime") == VolatilityRegime.VOLATILE else 1.0,
+            # near the close nobody can be asked again
+            "health": 2.0 if conditions.get("expiry") == ExpiryBucket.DAY else 1.0,
+        }
+        raw = {name: weight * factor.get(name, 1.0) for name, weight in WEIGHTS.items()}
+        total = sum(raw.values())
+        return {name: weight / total for name, weight in raw.items()}
 
     def _parts(self, name: str, worst: int, dearest: int, conditions: Conditions) -> dict[str, float]:
         health = self.get_model_health(name)
@@ -105,6 +143,11 @@ class ModelSelector:
         overall = self._skill.get(name, 0.0)
         under = (self._strengths.get((name, *condition), overall) for condition in conditions.items())
         return -(overall + sum(skill - overall for skill in under))
+
+
+def fit(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates that may be chosen, in their order; all of them where everybody got worse."""
+    return [candidate for candidate in candidates if not candidate.is_deselected] or list(candidates)
 
 
 def conditions_of(snapshot: Snapshot) -> Conditions:

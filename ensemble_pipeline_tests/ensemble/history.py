@@ -4,7 +4,7 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
-from ensemble_pipeline.domain import Settlement, VolatilityRegime
+from ensemble_pipeline.domain import PromptWording, Settlement, VolatilityRegime
 from ensemble_pipeline.store import calls, resolutions
 from ensemble_pipeline.store.database import Connection, Database
 from ensemble_pipeline_tests.store.rows import HOUR, NOW, market_of, quote_of, save_models, save_snapshot
@@ -25,7 +25,7 @@ def put_forecasts(
     """One snapshot with one answered call and one forecast of each model; returns the snapshot."""
     with database.connection() as connection:
         save_models(connection, *said)
-        calls.save_prompt(connection, "hash", "forecaster", 1, at)
+        calls.save_prompt(connection, PromptWording("hash", "forecaster", 1, "", ""), at)
         quote = quote_of(bid, None if bid is None else f"{float(bid) + 0.02:.2f}", at=at)
         market = market_of(ticker, event=event, category=category)
         snapshot = save_snapshot(connection, market, quote, VolatilityRegime.CALM)

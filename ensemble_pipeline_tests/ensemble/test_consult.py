@@ -1,15 +1,25 @@
 import asyncio
+import json
+import re
 import threading
 from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from ensemble_pipeline.domain import Evidence
 from ensemble_pipeline.ensemble import decide
 from ensemble_pipeline.ensemble.consult import Consultation, consult
+from ensemble_pipeline.providers.base import Prompt
+from ensemble_pipeline.providers.prices import worst_case_micro_usd
+from ensemble_pipeline.providers.prompts import BEGIN_MARKER, END_MARKER, PLACEHOLDER
+from ensemble_pipeline.sandbox.asking import Completion, Desk, Question, Refusal
 from ensemble_pipeline.sandbox.world import FailureKind, WorldAnswer
-from ensemble_pipeline.store import audit
+from ensemble_pipeline.store import audit, decisions
 from ensemble_pipeline.store.database import Database
+from ensemble_pipeline.store.evidence import save_evidence
 from ensemble_pipeline_tests.ensemble.venue import UNLIMITED, Play, playing
 from ensemble_pipeline_tests.sandbox.small_world import MODELS
 
@@ -230,9 +240,6 @@ def test_decision_of_a_batch_is_recorded_once_with_its_position(
 def test_portfolio_after_each_decision_equals_what_the_database_says(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ensemble_pipeline.ensemble.conclude import after
-    from ensemble_pipeline.store import decisions
-
     with playing(database, monkeypatch, "A-1", "A-2", "B-1", ensemble={**ALL, "market_weight": 0.5}) as play:
         play.scan()
         context, plans = play.plan()
@@ -244,7 +251,7 @@ def test_portfolio_after_each_decision_equals_what_the_database_says(
             held = decisions.portfolio(connection, bankroll, context.now)
             assert held.cash == bankroll == int(Decimal(1000) * 1_000_000)
         for plan, decision in zip(plans, made, strict=True):
-            held = after(decision, plan.snapshot.market.event_id, held)
+            held = held.after(plan.snapshot.market, decision.stake_micro_usd, decision.fee_micro_usd)
             decide.record(play.instance, [decision])
             with database.connection() as connection:
                 assert decisions.portfolio(connection, bankroll, context.now) == held
@@ -266,3 +273,100 @@ def test_stand_by_with_a_prompt_role_of_its_own_is_asked_and_booked(
             "select p.role from llm_queries q join prompts p using (prompt_hash) where status = 'answered'"
         )
         assert [row["role"] for row in roles] == ["base_rate"]
+
+
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """The models asked from now on and the data they were sent, as these arrive at the sandbox over HTTP."""
+    arrived: list[tuple[str, dict[str, Any]]] = []
+    answer = Desk.ask
+
+    def listen(desk: Desk, provider: str, question: Question, at: datetime) -> Completion | Refusal:
+        lines = question.prompt.splitlines()
+        arrived.append((question.model, json.loads(lines[lines.index(BEGIN_MARKER) + 1])))
+        return answer(desk, provider, question, at)
+
+    monkeypatch.setattr(Desk, "ask", listen)
+    return arrived
+
+
+def add_evidence(play: Play, ticker: str, text: str, *, hours_ago: float = 1) -> None:
+    """Something published before now and known from now on."""
+    now = play.clock.now()
+    piece = Evidence(now - timedelta(hours=hours_ago), "Wire", text)
+    with play.instance.database.connection() as connection:
+        save_evidence(connection, f"kalshi:{ticker}", [piece], now)
+
+
+def test_members_are_sent_neither_price_nor_evidence_where_there_is_none(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playing(database, monkeypatch, "A-1", ensemble=ALL) as play:
+        play.scan()
+        arrived = sent(monkeypatch)
+        assert ask(play).answered == 5
+        assert sorted(model for model, _ in arrived) == NAMES
+        assert {tuple(data) for _, data in arrived} == {
+            ("market_id", "question", "rules", "category", "closes_at", "today")
+        }
+        [row] = play.rows("select distinct prompt from llm_queries")
+        assert not re.search(r"0\.4\d?\b", row["prompt"])
+
+
+def test_members_are_sent_what_was_published_about_their_market_and_known_when_asked(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playing(database, monkeypatch, "A-1", "B-1", ensemble=ALL) as play:
+        play.scan()
+        add_evidence(play, "A-1", "Older.", hours_ago=30)
+        add_evidence(play, "A-1", "Newer.")
+        context, plans = play.plan()
+        play.clock.advance_to(play.clock.now() + timedelta(hours=1))
+        add_evidence(play, "A-1", "Known too late.", hours_ago=40)
+        arrived = sent(monkeypatch)
+        asyncio.run(consult(play.instance, context, plans))
+        shown = {data["market_id"]: data.get("evidence") for _, data in arrived}
+        assert len(arrived) == 10
+        assert shown == {
+            "kalshi:A-1": [
+                {"date": "2026-01-05", "source": "Wire", "text": "Newer."},
+                {"date": "2026-01-03", "source": "Wire", "text": "Older."},
+            ],
+            "kalshi:B-1": None,
+        }
+
+
+def test_members_are_sent_the_price_where_the_setting_says_so_and_one_is_known(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playing(database, monkeypatch, "A-1", "B-1", ensemble=ALL | {"show_market_price": True}) as play:
+        play.price("A-1", "0.4000", "0.4102")
+        play.price("B-1", None, "0.42", volume="0")
+        play.scan()
+        arrived = sent(monkeypatch)
+        assert ask(play).answered == 10
+        assert {(data["market_id"], data.get("market_price")) for _, data in arrived} == {
+            ("kalshi:A-1", 0.4051),
+            ("kalshi:B-1", None),
+        }
+
+
+def test_worst_case_held_is_that_of_the_prompt_sent_which_the_record_gives_back(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playing(database, monkeypatch, "A-1", ensemble=ALL | {"show_market_price": True}) as play:
+        members = {member.name: member for member in play.instance.settings.members}
+        play.scan()
+        add_evidence(play, "A-1", "x" * 600)
+        arrived = sent(monkeypatch)
+        assert ask(play).answered == 5
+        rows = play.rows(
+            "select q.*, r.held_micro_usd, p.role, p.version, p.system, p.template from llm_queries q"
+            " join budget_reservations r using (reservation_id) join prompts p using (prompt_hash)"
+        )
+        for row in rows:
+            prompt = Prompt(row["role"], row["version"], row["prompt_hash"], row["system"], row["prompt"])
+            assert row["held_micro_usd"] == worst_case_micro_usd(prompt, members[row["model_id"]])
+            data = dict(arrived)[row["model_id"]]
+            block = f"{BEGIN_MARKER}\n{json.dumps(data)}\n{END_MARKER}"
+            assert row["prompt"] == row["template"].replace(PLACEHOLDER, block)
+            assert (len(data["evidence"]), data["market_price"]) == (1, 0.41)

@@ -6,19 +6,28 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ensemble_pipeline.ensemble.calibrating import fit, reliability
-from ensemble_pipeline.ensemble.judging import Judgement, judge
+from ensemble_pipeline.ensemble.calibrating import SettledPools, fit, reliability
+from ensemble_pipeline.ensemble.judging import Judgement, judge, rank_models
 from ensemble_pipeline.forecasting.ranking import estimate_skill, level_panels, panel_differences
 from ensemble_pipeline.store.score_arrays import ScoreArrays
 from ensemble_pipeline_tests.ensemble.parts import settings_of
+from ensemble_pipeline_tests.store.rows import NOW
 
 OPTIONS = settings_of().ensemble
 DAY_S = 86_400
 Floats = NDArray[np.float64]
 
 
-def scores_of(said: Floats, outcome: NDArray[Any], category: NDArray[Any] | None = None) -> ScoreArrays:
-    """One question an event, one event a day; `said` has shape (questions, models), NaN where nobody answered."""
+def scores_of(
+    said: Floats,
+    outcome: NDArray[Any],
+    category: NDArray[Any] | None = None,
+    confidence: Floats | None = None,
+) -> ScoreArrays:
+    """One question an event, one event a day; `said` has shape (questions, models), NaN where nobody answered.
+
+    `category` has shape (questions,), `confidence` (models,).
+    """
     question, model = np.nonzero(~np.isnan(said))
     known = (100 + question) * DAY_S
     n = len(question)
@@ -33,6 +42,7 @@ def scores_of(said: Floats, outcome: NDArray[Any], category: NDArray[Any] | None
         window_at_s=known,
         model=model,
         p_yes=said[question, model],
+        confidence=np.full(n, 0.9) if confidence is None else confidence[model],
         outcome=np.asarray(outcome, dtype=np.int64)[question],
         market_p=np.full(n, np.nan),
         cost_micro_usd=nothing,
@@ -156,11 +166,14 @@ def test_judgement_of_nothing_gives_the_members_equal_weights() -> None:
     assert {trend.direction for trend in found.trends} == {"not_enough_evidence"}
 
 
-def pool_rows(n_events: int, per_event: int, category: str, p: float, share_yes: float) -> list[dict[str, Any]]:
+def pool_rows(
+    n_events: int, per_event: int, category: str, p: float, share_yes: float, price: float | None = None
+) -> list[dict[str, Any]]:
     return [
         {
             "p_pooled": p,
             "p_calibrated": p,
+            "p_market": price,
             "outcome": int(event < n_events * share_yes),
             "event_id": f"{category}-{event}",
             "market_id": f"{category}-{event}",
@@ -176,9 +189,9 @@ def test_category_gets_an_intercept_from_two_hundred_events_on_however_many_deci
     events: int, names: list[str]
 ) -> None:
     rows = pool_rows(events, 6, "Sports", 0.5, 0.7) + pool_rows(50, 1, "Climate", 0.5, 0.5)
-    found = fit(rows, OPTIONS)
+    found = fit(SettledPools.of(rows), OPTIONS, NOW)
     assert [it.category for it in found.intercepts] == names
-    assert found.events == pytest.approx(events + 50)
+    assert found.effective_n == pytest.approx(events + 50)
     assert found.n == 6 * events + 50
     for it in found.intercepts:
         assert 0 < it.intercept < np.log(0.7 / 0.3)
@@ -186,11 +199,58 @@ def test_category_gets_an_intercept_from_two_hundred_events_on_however_many_deci
 
 
 def test_reliability_band_counts_a_market_once_however_often_it_was_decided() -> None:
-    once = reliability(pool_rows(60, 1, "Sports", 0.55, 0.5))
-    often = reliability(pool_rows(60, 10, "Sports", 0.55, 0.5))
+    once = reliability(SettledPools.of(pool_rows(60, 1, "Sports", 0.55, 0.5)))
+    often = reliability(SettledPools.of(pool_rows(60, 10, "Sports", 0.55, 0.5)))
     [bin_of_all] = np.flatnonzero(once.bins.n)
     width = [found.band.high[bin_of_all] - found.band.low[bin_of_all] for found in (once, often)]
     assert width[1] == pytest.approx(width[0], abs=0.02)
     assert often.score is not None
     assert often.score.brier == pytest.approx(0.5 * (0.45**2 + 0.55**2))
-    assert reliability([]).score is None
+    assert reliability(SettledPools.of([])).score is None
+
+
+def test_weight_against_the_price_is_its_prior_without_evidence_and_learned_within_its_cap() -> None:
+    nothing = fit(SettledPools.of([]), OPTIONS, NOW)
+    assert (nothing.slope, nothing.market_weight, nothing.market_events) == (1.0, OPTIONS.market_weight, 0.0)
+    unpriced = fit(SettledPools.of(pool_rows(300, 1, "Sports", 0.7, 0.7)), OPTIONS, NOW)
+    assert (unpriced.market_weight, unpriced.market_events) == (OPTIONS.market_weight, 0.0)
+    right = fit(SettledPools.of(pool_rows(300, 1, "Sports", 0.8, 0.8, price=0.5)), OPTIONS, NOW)
+    wrong = fit(SettledPools.of(pool_rows(300, 1, "Sports", 0.8, 0.5, price=0.5)), OPTIONS, NOW)
+    assert 0 <= wrong.market_weight < OPTIONS.market_weight < right.market_weight <= OPTIONS.max_market_weight
+    assert right.market_events == pytest.approx(300)
+
+
+def test_weight_against_the_price_counts_an_event_once_however_often_it_was_decided() -> None:
+    once = fit(SettledPools.of(pool_rows(40, 1, "Sports", 0.8, 0.8, price=0.5)), OPTIONS, NOW)
+    often = fit(SettledPools.of(pool_rows(40, 7, "Sports", 0.8, 0.8, price=0.5)), OPTIONS, NOW)
+    assert often.market_weight == pytest.approx(once.market_weight, abs=1e-9)
+    assert often.market_events == pytest.approx(40)
+
+
+def test_better_model_gets_the_larger_weight_and_no_weight_goes_outside_the_members() -> None:
+    said, outcome = simulated(300, (0.05, 0.2, 0.4))
+    ranked = {row.model_id: row for row in rank_models(scores_of(said, outcome), "ac", 0, OPTIONS)[0]}
+    assert ranked["a"].weight > ranked["c"].weight > 0
+    assert ranked["b"].weight == 0
+    assert ranked["a"].weight + ranked["c"].weight == pytest.approx(1, abs=1e-12)
+
+
+def test_ranking_without_sequences_has_the_weights_skills_and_gaps_of_the_whole_judgement() -> None:
+    said, outcome = simulated(120, (0.1, 0.2, 0.3))
+    data = scores_of(said, outcome)
+    whole = judge(data, "abc", (100 + 79) * DAY_S, OPTIONS)
+    plain, correlations = rank_models(data, "abc", (100 + 79) * DAY_S, OPTIONS)
+    for name in ("model_id", "rank", "weight", "skill", "confidence_gap", "effective_sample_size", "standard_error"):
+        assert [getattr(row, name) for row in plain] == [getattr(row, name) for row in whole.ranked]
+    assert correlations == whole.correlations
+
+
+def test_confidence_gap_is_stated_confidence_less_the_share_of_right_answers_shrunk() -> None:
+    said = np.array([[0.9, 0.4]] * 50)
+    outcome = np.array([1] * 40 + [0] * 10)
+    data = scores_of(said, outcome, confidence=np.array([0.9, 0.3]))
+    gaps = {row.model_id: row.confidence_gap for row in rank_models(data, "abc", 0, OPTIONS)[0]}
+    # 50 events count a third of what 50 and 100 do
+    assert gaps["a"] == pytest.approx((0.9 - 0.8) / 3)
+    assert gaps["b"] == pytest.approx((0.3 - 0.2) / 3)
+    assert gaps["c"] == 0

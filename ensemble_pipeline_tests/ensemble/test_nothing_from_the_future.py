@@ -1,7 +1,7 @@
 """Rows that became known later, planted anywhere in the ledger, change nothing as of an earlier time: not one bit."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from ensemble_pipeline.ensemble.performance import PerformanceTracker
 from ensemble_pipeline.store.database import Connection, Database
 from ensemble_pipeline_tests.ensemble.history import HOUR, NOW, cube, play_history, windows
 from ensemble_pipeline_tests.ensemble.parts import instance_of, settings_of
+from ensemble_pipeline_tests.store.rows import save_context_row
 
 AS_OF = floor_hour(NOW) + 48 * HOUR
 LAST = AS_OF.date()
@@ -69,21 +70,14 @@ def tracker(database: Database, now: datetime = AS_OF) -> PerformanceTracker:
 
 def put_decisions(connection: Connection) -> None:
     """One decision on each snapshot, so that there is something to calibrate."""
-    connection.execute(
-        "insert into settings_snapshots (settings_hash, settings, first_used_at) values ('h', '{}', now())"
-    )
-    connection.execute(
-        "insert into model_rankings (as_of, partition_day, known_forecasts) values (%s, %s, 0)", [NOW, LAST]
-    )
-    connection.execute("insert into calibration_tables (as_of, slope, n, effective_n) values (%s, 1, 0, 0)", [NOW])
-    connection.execute("insert into decision_batches (requested_at) values (%s)", [NOW])
+    save_context_row(connection)
     connection.execute(
         "insert into decisions (snapshot_id, market_id, decided_at, batch_id, run_id, action, terminal_reason,"
-        " strategy, trade_value_micro_usd, p_pooled, p_calibrated, stake_micro_usd, fee_micro_usd, reasoning, gates,"
-        " ranking_id, calibration_id, settings_hash, code_version)"
-        " select snapshot_id, market_id, observed_at, b.batch_id, 'run',"
-        " 'skip', 'edge', 'x', 0, 0.3 + 0.01 * (snapshot_id % 40), 0.5, 0, 0, '', '[]', r.ranking_id, c.calibration_id,"
-        " 'h', '1' from market_snapshots, decision_batches b, model_rankings r, calibration_tables c"
+        " route, strategy, trade_value_micro_usd, p_market, p_pooled, p_calibrated, stake_micro_usd, fee_micro_usd,"
+        " reasoning, gates, inputs, context_id, ranking_id, calibration_id, settings_hash, code_version)"
+        " select snapshot_id, market_id, observed_at, c.batch_id, 'run', 'skip', 'edge', 'full', 'weighted_voting', 0,"
+        " 0.41, 0.3 + 0.01 * (snapshot_id % 40), 0.5, 0, 0, '', '[]', '{}', c.context_id, c.ranking_id,"
+        " c.calibration_id, c.settings_hash, c.code_version from market_snapshots, decision_contexts c"
     )
 
 
@@ -95,9 +89,11 @@ def believed(database: Database) -> dict[str, Any]:
             " delete from learning_marks; delete from model_strengths; delete from model_trends;"
             " delete from model_ranking_rows; delete from calibration_intercepts"
         )
-        connection.execute("delete from model_rankings where ranking_id not in (select ranking_id from decisions)")
         connection.execute(
-            "delete from calibration_tables where calibration_id not in (select calibration_id from decisions)"
+            "delete from model_rankings where ranking_id not in (select ranking_id from decision_contexts)"
+        )
+        connection.execute(
+            "delete from calibration_tables where calibration_id not in (select calibration_id from decision_contexts)"
         )
     judge = tracker(database)
     judge.update_skill_cube(NOW.date(), LAST)
@@ -108,7 +104,7 @@ def believed(database: Database) -> dict[str, Any]:
         "ranking": ranking.rows,
         "trends": judge.get_trends(ranking),
         "strengths": judge.get_strengths(ranking),
-        "calibration": (calibration.slope, calibration.n, calibration.intercepts),
+        "calibration": replace(calibration, calibration_id=0),
         "reliability": repr(judge.reliability()),
     }
 
@@ -155,7 +151,7 @@ def uproot(connection: Connection) -> None:
 def test_planted_rows_from_the_future_change_no_bit_of_what_was_believed(learnt: Database, plants: list[Plant]) -> None:
     before = believed(learnt)
     assert before["windows"]
-    assert before["calibration"][1] > 0
+    assert before["calibration"].market_events > 0
     with learnt.connection() as connection:
         plant(connection, plants)
     assert believed(learnt) == before

@@ -3,9 +3,8 @@ from typing import Any
 
 import pytest
 
-from ensemble_pipeline.domain import Reason
+from ensemble_pipeline.domain import Reason, Route
 from ensemble_pipeline.ensemble.fallback import FallbackManager
-from ensemble_pipeline.ensemble.plan import Route
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline_tests.ensemble.venue import UNLIMITED, playing
 from ensemble_pipeline_tests.sandbox.small_world import HOUR, START

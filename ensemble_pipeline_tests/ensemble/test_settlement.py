@@ -10,6 +10,7 @@ from ensemble_pipeline.ensemble.monitor import EnsembleMonitor
 from ensemble_pipeline.ensemble.performance import PerformanceTracker
 from ensemble_pipeline.ensemble.settlement import bring_resolutions
 from ensemble_pipeline.errors import VenueUnavailableError
+from ensemble_pipeline.sandbox.world import WorldAnswer
 from ensemble_pipeline.store import worlds
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.venues.base import SettlementBatch, Venue
@@ -72,7 +73,7 @@ def test_settlement_of_a_no_position_pays_when_it_does_not_happen(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with playing(database, monkeypatch, "A-1", ensemble=EAGER) as play:
-        play.price("A-1", "0.94", "0.96")
+        play.world.answers = dict.fromkeys(play.world.answers, WorldAnswer(p_yes=0.1, confidence=0.9))
         play.scan()
         play.decide(1)
         [position] = play.rows("select * from positions")

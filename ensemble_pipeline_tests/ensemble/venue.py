@@ -12,9 +12,10 @@ import pytest
 
 from ensemble_pipeline.clock import SteppedClock
 from ensemble_pipeline.ensemble import decide
+from ensemble_pipeline.ensemble.context import BatchContext
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.intake import Scan, scan_markets
-from ensemble_pipeline.ensemble.plan import BatchContext, Plan
+from ensemble_pipeline.ensemble.plan import Plan
 from ensemble_pipeline.ensemble.settlement import SettlementNews, bring_resolutions
 from ensemble_pipeline.sandbox.world import WorldAnswer, WorldMarket
 from ensemble_pipeline.settings import Settings

@@ -1,0 +1,61 @@
+"""Reads what the decisions of a batch rest on, and keeps it for whoever asks later why they were made."""
+
+from dataclasses import replace
+
+from ensemble_pipeline.ensemble.code_version import code_version
+from ensemble_pipeline.ensemble.context import BatchContext, Method
+from ensemble_pipeline.ensemble.cost import CostOptimizer
+from ensemble_pipeline.ensemble.fallback import FallbackManager
+from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.performance import PerformanceTracker
+from ensemble_pipeline.ensemble.stored import health_json
+from ensemble_pipeline.store import calls
+from ensemble_pipeline.store.contexts import StoredContext, save_context
+
+
+def read_context(instance: Instance, batch_id: int, run_id: str, method: Method | None = None) -> BatchContext:
+    """The state as of now, kept under an id of its own."""
+    now = instance.clock.now()
+    settings_hash = instance.settings.digest()
+    with instance.database.connection() as connection:
+        instance.register_members(connection)
+        calls.save_settings(connection, settings_hash, instance.settings.snapshot(), now)
+    tracker, fallback = PerformanceTracker(instance), FallbackManager(instance)
+    ranking = tracker.get_model_ranking()
+    context = BatchContext(
+        context_id=0,
+        now=now,
+        batch_id=batch_id,
+        run_id=run_id,
+        method=Method.allowed(instance.settings.policy, method),
+        ranking=ranking,
+        strengths=tracker.get_strengths(ranking),
+        degraded=frozenset(name for name, trend in tracker.get_trends(ranking).items() if trend.is_degraded),
+        calibration=tracker.get_calibration(),
+        health=fallback.check_provider_health(),
+        operating_mode=fallback.operating_mode(),
+        spend=CostOptimizer(instance).monitor_spend().spend,
+        settings_hash=settings_hash,
+        code_version=code_version(),
+    )
+    with instance.database.connection() as connection:
+        return replace(context, context_id=save_context(connection, stored_context(context)))
+
+
+def stored_context(context: BatchContext) -> StoredContext:
+    """A context as its row."""
+    return StoredContext(
+        batch_id=context.batch_id,
+        run_id=context.run_id,
+        planned_at=context.now,
+        method=context.method,
+        ranking_id=context.ranking.ranking_id,
+        calibration_id=context.calibration.calibration_id,
+        settings_hash=context.settings_hash,
+        code_version=context.code_version,
+        operating_mode=context.operating_mode,
+        budget_day=context.spend.day,
+        spent_micro_usd=context.spend.spent,
+        held_micro_usd=context.spend.held,
+        health=health_json(dict(context.health)),
+    )

@@ -1,0 +1,49 @@
+"""What a decision rested on, as JSON and back, to the bit."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from ensemble_pipeline.domain import Snapshot
+from ensemble_pipeline.ensemble.context import Filling, Standing
+from ensemble_pipeline.store.monitoring import ModelHealth
+
+_HEALTH = dict[str, ModelHealth]
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 - any type has an adapter
+    # built on first use: loading the definitions needs none of them
+    return TypeAdapter(kind)
+
+
+def inputs_of(snapshot: Snapshot, standing: Standing, filling: Filling) -> dict[str, Any]:
+    """One market as it stood, what was known of it when it was planned, and when its order was sized."""
+    return {
+        "snapshot": _adapter(Snapshot).dump_python(snapshot, mode="json"),
+        "standing": _adapter(Standing).dump_python(standing, mode="json"),
+        "filling": _adapter(Filling).dump_python(filling, mode="json"),
+    }
+
+
+def read_inputs(stored: Mapping[str, Any]) -> tuple[Snapshot, Standing, Filling]:
+    """The same as values."""
+    return (
+        _adapter(Snapshot).validate_python(stored["snapshot"]),
+        _adapter(Standing).validate_python(stored["standing"]),
+        _adapter(Filling).validate_python(stored["filling"]),
+    )
+
+
+def health_json(health: dict[str, ModelHealth]) -> dict[str, Any]:
+    """How the models answered lately."""
+    written: dict[str, Any] = _adapter(_HEALTH).dump_python(health, mode="json")
+    return written
+
+
+def read_health(stored: dict[str, Any]) -> dict[str, ModelHealth]:
+    """The same as values."""
+    found: dict[str, ModelHealth] = _adapter(_HEALTH).validate_python(stored)
+    return found
