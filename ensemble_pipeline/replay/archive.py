@@ -30,6 +30,7 @@ from ensemble_pipeline.replay.archive_values import Row
 
 _Record = TypeVar("_Record")
 
+LONGEST_MODEL_NAME = 120
 QUESTIONS, FORECASTS, PRICES = "questions.csv.gz", "forecasts.csv.gz", "prices.csv.gz"
 _COLUMNS = {
     QUESTIONS: (
@@ -172,9 +173,12 @@ def _question(row: Row) -> ArchiveQuestion:
 
 def _forecast(row: Row) -> ArchiveForecast:
     p_yes = row.share("probability")
+    model = row.needed_text("model")
+    if len(model) > LONGEST_MODEL_NAME:
+        raise row.error("model", f"is longer than {LONGEST_MODEL_NAME} characters; shorten the name")
     return ArchiveForecast(
         question_id=row.text("question_id"),
-        model=row.needed_text("model"),
+        model=model,
         asked_at=row.needed_time("asked_at"),
         p_yes=None if p_yes is None else float(p_yes),
         cost_usd=row.amount("cost_usd"),
