@@ -30,7 +30,7 @@ STEP = timedelta(hours=6)
 STEPS_PER_DAY = 4
 _WALK_SD = 0.35  # hidden evidence per step, against 1 for the draw at the close
 _LADDER_LOGIT = 0.9  # how much less likely the next higher threshold is at the opening
-_PRICE_NOISE = 0.35  # the market's own error in log-odds, most of it lasting
+_PRICE_NOISE = 0.8  # the market's own error in log-odds, most of it lasting: there is something to know better
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 _CENT = Decimal("0.01")
 
