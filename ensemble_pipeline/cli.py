@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from ensemble_pipeline.ensemble.fallback import Mode
     from ensemble_pipeline.pipeline.worlds import WorldSpec
 
+_PATH = click.Path(path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
+_STRATEGIES = ("consensus", "weighted_voting", "confidence_based", "cascading", "uncertainty_aware")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -153,6 +155,98 @@ def mode(name: "Mode", cause: str) -> None:
 
     set_mode(name, cause)
     click.echo(f"mode {name} is in force")
+
+
+@cli.command()
+@click.argument("decision_id", type=int)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable, with every prompt and raw answer.")
+def explain(decision_id: int, as_json: bool) -> None:
+    """What a decision rested on: market, answers, ranking, calibration, gates, size, settings, code, outcome."""
+    from ensemble_pipeline.pipeline.explain import read_explanation, show_explanation
+
+    found = read_explanation(decision_id)
+    click.echo(json.dumps(found, indent=2) if as_json else show_explanation(found))
+
+
+@cli.command()
+@click.argument("decision_id", type=int, required=False)
+@click.option("--all", "is_all", is_flag=True, help="Every decision.")
+@click.option("--strategy", type=click.Choice(_STRATEGIES), help="Decide by this strategy instead.")
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Decide under another setting.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def replay(
+    decision_id: int | None, is_all: bool, strategy: str | None, changes: tuple[str, ...], as_json: bool
+) -> None:
+    """Make decisions again from what they rested on, calling nobody; exits with 1 where one is not bit-exact.
+
+    With another strategy or setting it shows what would have been decided.
+    """
+    from ensemble_pipeline.domain import Strategy
+    from ensemble_pipeline.pipeline.replaying import read_replays, replay_summary, show_replay
+    from ensemble_pipeline.replay.decisions import Alternative
+
+    if is_all == (decision_id is not None):
+        raise click.UsageError("name one decision, or --all")
+    alternative = Alternative(None if strategy is None else Strategy(strategy), dict(map(_setting, changes)))
+    is_alternative = bool(strategy or changes)
+    summary = replay_summary(read_replays(None if is_all else decision_id, alternative), is_alternative=is_alternative)
+    click.echo(json.dumps(summary, indent=2, default=str) if as_json else show_replay(summary))
+    if summary["different"] and not is_alternative:
+        sys.exit(1)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE, as ensemble.market_weight=0.1", param_hint="--set")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+@cli.command()
+@click.option("--archive", "archives", type=_PATH, multiple=True, required=True, help="Archive; may be repeated.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), required=True, help="JSON file to write.")
+def backtest(archives: tuple[Path, ...], report: Path) -> None:
+    """Decide archives row by row as of their time, by all strategies; writes FILE and an HTML page beside it."""
+    from ensemble_pipeline.pipeline.backtest import page_beside, run_backtest, show_reports
+
+    click.echo(show_reports(run_backtest(archives, report)))
+    click.echo(f"{report} and {page_beside(report)} written")
+
+
+@cli.command("decide")
+@click.argument("market_id")
+@click.option("--agreement", is_flag=True, help="Ask two models that must agree, in place of the ensemble.")
+def decide_now(market_id: str, agreement: bool) -> None:
+    """Decide about one known market now, on paper, and record it like every other decision."""
+    from ensemble_pipeline.pipeline.on_demand import decide_on_demand, show_decision
+
+    click.echo(show_decision(decide_on_demand(market_id, agreement)))
+
+
+@cli.group()
+def evidence() -> None:
+    """What was published about markets, for the members to read."""
+
+
+@evidence.command("add")
+@click.argument("market_id")
+@click.option("--source", required=True, help="Who published it.")
+@click.option(
+    "--published",
+    type=click.DateTime(formats=["%Y-%m-%dT%H:%M:%S%z"]),
+    required=True,
+    help="When, with its zone: 2025-10-26T00:00:00Z.",
+)
+@click.option("--text", required=True, help="What it says.")
+def add_evidence(market_id: str, source: str, published: datetime, text: str) -> None:
+    """Let members read it from the next decision on the market on."""
+    from ensemble_pipeline.pipeline.evidence import add_evidence as add
+
+    is_new = add(market_id, source, published, text)
+    click.echo(f"kept for {market_id}" if is_new else f"{market_id} has it already")
 
 
 @cli.command(hidden=True)

@@ -7,6 +7,7 @@ from ensemble_pipeline.pipeline.assets.judgements import calibration_tables, jud
 from ensemble_pipeline.pipeline.assets.markets import EXTERNAL
 from ensemble_pipeline.pipeline.assets.monitoring import model_health
 from ensemble_pipeline.pipeline.assets.performance import performance_windows, scored_forecasts, skill_cube
+from ensemble_pipeline.pipeline.assets.positions import paper_positions
 from ensemble_pipeline.pipeline.checks import CHECKS
 from ensemble_pipeline.pipeline.decide import IN_MEMORY, ensemble_decisions
 from ensemble_pipeline.pipeline.jobs import JOBS
@@ -18,6 +19,7 @@ defs = dg.Definitions(
     assets=[
         *EXTERNAL,
         ensemble_decisions,
+        paper_positions,
         scored_forecasts,
         skill_cube,
         performance_windows,

@@ -1,5 +1,6 @@
 """The decision ops and the graph asset they form: load, plan, consult, combine, size, record."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -11,11 +12,15 @@ from ensemble_pipeline.pipeline.tables import markdown_table
 
 if TYPE_CHECKING:
     from ensemble_pipeline.domain import Snapshot
+    from ensemble_pipeline.ensemble.context import BatchContext
+    from ensemble_pipeline.ensemble.decide import Recorded
     from ensemble_pipeline.ensemble.engine import Consensus
-    from ensemble_pipeline.ensemble.plan import BatchContext, Plan
+    from ensemble_pipeline.ensemble.instance import Instance
+    from ensemble_pipeline.ensemble.plan import Plan
     from ensemble_pipeline.store.decisions import EnsembleDecision
 
 IN_MEMORY = "in_memory"
+_PARTITIONED = ("performance_windows",)
 _OUT = dg.Out(io_manager_key=IN_MEMORY)
 
 
@@ -123,26 +128,50 @@ def record(context: dg.OpExecutionContext, made: Made, ensemble: EnsembleResourc
         "already_decided": recorded.already_decided,
         "by_terminal_reason": recorded.reasons,
         "ranking_ids": sorted({decision.ranking_id for decision in made.decisions}),
-        "decisions": _table(made.decisions),
+        "decisions": _table(recorded),
+        "why": _explanations(ensemble.instance(), recorded),
     }
     return dg.Output(None, metadata=metadata)
 
 
-def _table(made: "list[EnsembleDecision]") -> dg.MarkdownMetadataValue:
+def _table(recorded: "Recorded") -> dg.MarkdownMetadataValue:
     return markdown_table(
         [
             {
+                "decision": decision_id,
                 "market": decision.market_id,
-                "decision": decision.final_decision,
+                "came to": decision.final_decision,
+                "strategy": decision.strategy,
                 "p_final": decision.p_final,
                 "p_market": decision.p_market,
                 "disagreement": decision.disagreement_level,
                 "models_consulted": ", ".join(decision.models_consulted),
                 "ranking": decision.ranking_id,
             }
-            for decision in made
+            for decision_id, decision in zip(recorded.decision_ids, recorded.decisions, strict=True)
         ]
     )
+
+
+def _explanations(instance: "Instance", recorded: "Recorded") -> dg.MarkdownMetadataValue:
+    """The chain behind each decision, with links to the assets it rested on."""
+    from ensemble_pipeline.ensemble.explaining import explain
+    from ensemble_pipeline.pipeline.explain import show_explanation
+
+    with instance.database.connection() as connection:
+        chains = [explain(connection, decision_id) for decision_id in recorded.decision_ids]
+    return dg.MetadataValue.md("\n\n".join(_explained(it, show_explanation(it)) for it in chains) or "nothing decided")
+
+
+def _explained(chain: dict[str, Any], text: str) -> str:
+    partition = (chain["ranking"] or {}).get("partition", "")
+    links = ", ".join(
+        f"[{name}](/assets/{name}{f'?partition={partition}' if name in _PARTITIONED else ''})"
+        for name in ("performance_windows", "model_rankings", "calibration_tables", "forecast_log")
+    )
+    # market and model wrote parts of it: a fence longer than any run of backticks in it cannot be left
+    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 3)
+    return f"rests on {links}\n\n{fence}text\n{text}\n{fence}"
 
 
 def _nothing() -> dg.AssetIn:

@@ -20,7 +20,15 @@ from ensemble_pipeline.ensemble.monitor import EnsembleMonitor
 from ensemble_pipeline.pipeline import launcher
 from ensemble_pipeline.pipeline.family import Family, require_free
 from ensemble_pipeline.pipeline.pending import is_quiet
-from ensemble_pipeline.pipeline.worlds import Home, WorldSpec, history_of, home_key, open_home, world_environment
+from ensemble_pipeline.pipeline.worlds import (
+    Home,
+    WorldSpec,
+    history_of,
+    home_key,
+    open_home,
+    played,
+    world_environment,
+)
 from ensemble_pipeline.sandbox.world import World
 from ensemble_pipeline.settings import Settings, load_settings
 from ensemble_pipeline.store.database import Database
@@ -90,8 +98,7 @@ def run_demo(options: DemoOptions, load_definitions: Callable[[], dg.Definitions
         launcher.prepare_dagster_home(home)
         family = stack.enter_context(_family(home))
         sandbox_url = launcher.start_sandbox(family, options.spec, launcher.inherited())
-        os.environ.update(world_environment(world, sandbox_url, options.member_policy))
-        load_settings.cache_clear()
+        stack.enter_context(played(home, world_environment(world, sandbox_url, options.member_policy)))
         instance, clock = stack.enter_context(_instance(load_settings(), home.database_url))
         if stop is None:
             return _play_to_the_end(options, world, instance, clock, home, load_definitions(), say)
@@ -122,9 +129,9 @@ def _play_to_the_end(
     with dg.DagsterInstance.from_config(str(home.folder), launcher.HEADLESS_CONFIG) as dagster:
         # Dagster opens a connection per statement unless told that the process stays
         dagster.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=8)
-        played = Conductor(definitions, instance, clock, dagster, world).play(on_step)
+        steps = Conductor(definitions, instance, clock, dagster, world).play(on_step)
     report = EnsembleMonitor(instance).generate_reports()
-    report["played"] = {**asdict(played), "elapsed_s": round(watch.elapsed_s(), 1)}
+    report["played"] = {**asdict(steps), "elapsed_s": round(watch.elapsed_s(), 1)}
     report["truth"] = _truth(world)
     if options.report is not None:
         options.report.write_text(json.dumps(report, indent=2, default=str) + "\n")

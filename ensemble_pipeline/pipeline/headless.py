@@ -17,7 +17,7 @@ from ensemble_pipeline.errors import EnsembleError
 from ensemble_pipeline.pipeline.jobs import QUIET_CONSOLE, bury_dead_runs
 from ensemble_pipeline.pipeline.pending import has_looked
 from ensemble_pipeline.pipeline.resources import EnsembleResource
-from ensemble_pipeline.pipeline.schedules import health_and_budget_schedule, windows_schedule
+from ensemble_pipeline.pipeline.schedules import health_and_budget_schedule, positions_schedule, windows_schedule
 from ensemble_pipeline.pipeline.sensors import market_sensor, restatement_sensor, settlement_sensor
 from ensemble_pipeline.store.world_clock import StoredClock
 
@@ -102,6 +102,8 @@ class Conductor:
             + self._tick_schedule(windows_schedule)
             + self._tick_schedule(health_and_budget_schedule)
             + self._tick_sensor(market_sensor)
+            # last, so that what this round opened is marked with the rest, once
+            + self._tick_schedule(positions_schedule)
         )
 
     def _tick_sensor(self, sensor: dg.SensorDefinition) -> int:

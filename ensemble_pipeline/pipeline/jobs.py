@@ -8,6 +8,7 @@ from ensemble_pipeline.pipeline.assets.costs import budget_status, cost_report
 from ensemble_pipeline.pipeline.assets.judgements import calibration_tables, judgements
 from ensemble_pipeline.pipeline.assets.monitoring import model_health
 from ensemble_pipeline.pipeline.assets.performance import performance_windows, scored_forecasts, skill_cube
+from ensemble_pipeline.pipeline.assets.positions import paper_positions
 from ensemble_pipeline.pipeline.decide import ensemble_decisions
 from ensemble_pipeline.pipeline.partitions import RESTATEMENT_TAG, range_tags
 
@@ -58,7 +59,14 @@ watch_job = dg.define_asset_job(
     tags={KIND_TAG: "watch"},
     description="Reads the health of the models and the state of the budget, and rebuilds the cost report.",
 )
-JOBS = [decide_job, learn_job, backfill_job, watch_job]
+positions_job = dg.define_asset_job(
+    "positions",
+    selection=[paper_positions],
+    executor_def=dg.in_process_executor,
+    tags={KIND_TAG: "positions"},
+    description="Marks open paper positions to market and sells those whose exit is due. Safe to run at any time.",
+)
+JOBS = [decide_job, learn_job, backfill_job, watch_job, positions_job]
 
 
 def decide_request(batch_id: int, markets: int) -> dg.RunRequest:
@@ -82,11 +90,16 @@ def watch_request() -> dg.RunRequest:
     return dg.RunRequest(job_name=watch_job.name)
 
 
+def positions_request() -> dg.RunRequest:
+    """A run that marks positions and sells what is due."""
+    return dg.RunRequest(job_name=positions_job.name)
+
+
 def is_under_way(dagster: dg.DagsterInstance, job_name: str) -> bool:
     """Whether a run of the job is queued or running.
 
-    Learning and watching need no run keys: who finds one under way does not ask for another, and what a failed one
-    left undone is still due at the next tick.
+    Learning, watching and marking need no run keys: who finds one under way does not ask for another, and what a
+    failed one left undone is still due at the next tick.
     """
     return bool(dagster.get_run_ids(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED), limit=1))
 

@@ -8,10 +8,19 @@ from datetime import timedelta
 
 import dagster as dg
 
-from ensemble_pipeline.pipeline.jobs import is_under_way, learn_job, learn_request, watch_job, watch_request
+from ensemble_pipeline.pipeline.jobs import (
+    is_under_way,
+    learn_job,
+    learn_request,
+    positions_job,
+    positions_request,
+    watch_job,
+    watch_request,
+)
 from ensemble_pipeline.pipeline.resources import EnsembleResource
 
 _READING_EVERY = timedelta(minutes=15)
+_MARKS_EVERY = timedelta(minutes=5)
 
 
 @dg.schedule(
@@ -56,4 +65,28 @@ def health_and_budget_schedule(
     return watch_request()
 
 
-SCHEDULES = [windows_schedule, health_and_budget_schedule]
+@dg.schedule(
+    job=positions_job,
+    cron_schedule="* * * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description=(
+        "Marks open paper positions to market and exits them every five minutes of the instance's clock; in a stepped "
+        "world at each instant. Requests nothing while no position is open."
+    ),
+)
+def positions_schedule(
+    context: dg.ScheduleEvaluationContext, ensemble: EnsembleResource
+) -> dg.RunRequest | dg.SkipReason:
+    """Request marks where a position is open whose last one is five minutes old."""
+    from ensemble_pipeline.ensemble.positions import is_due
+    from ensemble_pipeline.store.world_clock import StoredClock
+
+    is_stepped = StoredClock(ensemble.instance().database).speed() == 0
+    if not is_due(ensemble.instance(), timedelta(0) if is_stepped else _MARKS_EVERY):
+        return dg.SkipReason("no position is open whose mark is old")
+    if is_under_way(context.instance, positions_job.name):
+        return dg.SkipReason("a run of marks and exits is under way")
+    return positions_request()
+
+
+SCHEDULES = [windows_schedule, health_and_budget_schedule, positions_schedule]

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -23,6 +24,7 @@ from ensemble_pipeline.store.worlds import LIVE, claim_world, world_key_of
 SANDBOX_KEY = "sandbox"
 _KEY_VARIABLE = "ENSEMBLE_SANDBOX_KEY"
 _CURRENT = "current_database"
+_ENVIRONMENT = "played_environment.json"
 _LONGEST_NAME = 63
 
 
@@ -75,6 +77,7 @@ def world_environment(world: World, sandbox_url: str, member_policy: str) -> dic
 
     The sandbox and the real services differ in base URLs and keys alone. An archive is decided again at each of its
     instants, whatever their distance; asking all its members may cost more per decision than an operator would pay.
+    A synthetic market errs by much, and the ensemble is given half the weight against it from the start.
     """
     variables = {
         "ENSEMBLE_KALSHI_BASE_URL": f"{sandbox_url}/trade-api/v2",
@@ -89,9 +92,48 @@ def world_environment(world: World, sandbox_url: str, member_policy: str) -> dic
         variables[f"{prefix}__API_KEY_ENV"] = _KEY_VARIABLE
     if world.kind == "archive":
         variables |= {"ENSEMBLE_SCAN__REASSESS_HOURS": "0", "ENSEMBLE_SCAN__MAX_HORIZON_DAYS": "36500"}
+    if world.kind == "synthetic":
+        # its market is a poor one, and who made it knows: with the usual weight against a price nothing is bought
+        variables["ENSEMBLE_ENSEMBLE__MARKET_WEIGHT"] = "0.5"
     if member_policy == "all":
         variables["ENSEMBLE_BUDGET__DECISION_USD"] = "unlimited"
     return variables
+
+
+@contextmanager
+def played(home: "Home", environment: Mapping[str, str]) -> Iterator[None]:
+    """Live in a world until the block ends: in this process, and for commands that join it meanwhile."""
+    os.environ.update(environment)
+    load_settings.cache_clear()
+    note = home.folder / _ENVIRONMENT
+    note.write_text(json.dumps(dict(environment)))
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+
+
+@contextmanager
+def joined(settings: Settings) -> Iterator[tuple[Settings, Database]]:
+    """The settings and the database of the instance last started here, in the world it is playing.
+
+    Raises:
+        UserError: nothing was ever started here, or its world is not being played now.
+    """
+    with current_home(settings) as home:
+        note = home.folder / _ENVIRONMENT
+        if note.exists():
+            os.environ.update(json.loads(note.read_text()))
+            load_settings.cache_clear()
+        elif (world := _world_in(home.database_url)) != LIVE:
+            raise UserError(
+                f"world {world} is not being played now, so nobody could be asked: run this while `ensemble demo` does"
+            )
+        database = Database(home.database_url)
+        try:
+            yield load_settings(), database
+        finally:
+            database.close()
 
 
 def _member(model: WorldModel) -> dict[str, str]:

@@ -45,6 +45,8 @@ def calibration_tables(ensemble: EnsembleResource) -> dg.MaterializeResult[None]
             "slope": table.slope,
             "settled_decisions": table.n,
             "settled_events": table.effective_n,
+            "weight_against_price": table.market_weight,
+            "settled_events_with_price": table.market_events,
             "intercepts": markdown_table([asdict(it) for it in table.intercepts]),
             **_shown_reliability(tracker.reliability()),
         }
@@ -146,13 +148,21 @@ def _shown_ranking(ranking: "Ranking", trends: "Mapping[str, ModelTrend]") -> di
         ),
         "ranking": markdown_table(rows),
         "trends": markdown_table([asdict(trend) for trend in trends.values()]),
+        "most_alike": markdown_table(_most_alike(ranking)),
     }
+
+
+def _most_alike(ranking: "Ranking") -> list[dict[str, Any]]:
+    """Pairs of models by how alike they deviate from the panel; the more, the less each weighs."""
+    pairs = sorted(ranking.correlations.items(), key=lambda it: (-it[1], it[0]))
+    return [{"model": a, "and": b, "correlation": rho} for (a, b), rho in pairs[:_PAIRS_SHOWN]]
 
 
 def _limits(low: float | None, high: float | None) -> tuple[float, float]:
     return -math.inf if low is None else low, math.inf if high is None else high
 
 
+_PAIRS_SHOWN = 10
 _IN_ORDER: list[str] = [*VolatilityRegime, *ExpiryBucket]
 
 

@@ -7,10 +7,10 @@ is written (svg.py). NaN and infinity mean "not known" and are never drawn as nu
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 
 import dagster as dg
 
+from ensemble_pipeline.pipeline.plots.scale import Interval, Scale, scale_limit
 from ensemble_pipeline.pipeline.plots.svg import (
     BAD,
     GOOD,
@@ -30,14 +30,12 @@ from ensemble_pipeline.pipeline.plots.svg import (
     ticks,
 )
 
-Interval = tuple[float, float]
-
 _NAME_WIDTH = 225
 _ROW = 24
 _LEFT, _TOP, _HALF = MARGIN + _NAME_WIDTH + 8, 62, 150
 _ZERO, _RIGHT = _LEFT + _HALF, _LEFT + 2 * _HALF
+_SCALE = Scale(_ZERO, _HALF)
 _COLUMNS = (_RIGHT + 60, _RIGHT + 115, _RIGHT + 172)  # right edges
-_SMALLEST_LIMIT = 0.01  # Brier points: the scale does not end below, or noise would look like news
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ def ranking_plot(rows: Sequence[RankedModel]) -> dg.MarkdownMetadataValue:
     """Who is better than the panel, and how sure that is; one row per model in the order given."""
     if not rows:
         return no_data()
-    limit = _scale_limit(rows)
+    limit = scale_limit([row.skill for row in rows], [bar for row in rows for bar in (row.interval, row.sequence)])
     foot = _TOP + len(rows) * _ROW
     width = _COLUMNS[-1] + MARGIN
     caption, bottom = paragraph(
@@ -90,17 +88,8 @@ def ranking_plot(rows: Sequence[RankedModel]) -> dg.MarkdownMetadataValue:
     return picture(width, bottom, f"Ranking of {len(rows)} models against the panel: {counts or 'none judged'}", parts)
 
 
-def _scale_limit(rows: Sequence[RankedModel]) -> float:
-    """Half the width of the scale: all points, and the bars unless a few are much longer than the others."""
-    points = [abs(row.skill) for row in rows if math.isfinite(row.skill)]
-    bars = [bar for row in rows for bar in (row.interval, row.sequence) if bar is not None]
-    reaches = [max(ends) for bar in bars if (ends := [abs(end) for end in bar if math.isfinite(end)])]
-    usual = min(max(reaches), 2 * median(reaches)) if reaches else 0.0
-    return 1.08 * max([_SMALLEST_LIMIT, usual, *points])
-
-
 def _axes(limit: float, foot: int) -> str:
-    scale = [(_ZERO + value / limit * _HALF, label) for value, label in ticks(limit)]
+    scale = [(_SCALE.x(value, limit), label) for value, label in ticks(limit)]
     rules = "".join(f"M{MARGIN} {y}H{_COLUMNS[-1]}" for y in range(_TOP, foot + 1, _ROW))
     grid = "".join(f"M{x:.1f} {_TOP}V{foot}" for x, _ in scale)
     above = _TOP - 8
@@ -124,11 +113,10 @@ def _row(row: RankedModel, y: float, limit: float) -> str:
     verdict, colour = row.verdict
     weight = f"{row.weight:.1%}" if math.isfinite(row.weight) else "–"
     cells = zip(_COLUMNS, (verdict, weight, f"{row.n_events:,}"), (colour, INK, INK), strict=True)
-    bars = [_bar(y, row.sequence, limit, colour, 1.5), _bar(y, row.interval, limit, colour, 6)]
+    bars = [_SCALE.bar(y, row.sequence, limit, colour, 1.5), _SCALE.bar(y, row.interval, limit, colour, 6)]
     point = text(_ZERO + 8, y + 4, "no estimate yet", fill=MUTED)
     if math.isfinite(row.skill):
-        x = _ZERO + row.skill / limit * _HALF
-        point = element("circle", cx=x, cy=y, r=4.5, fill=INK, stroke=PAPER)
+        point = element("circle", cx=_SCALE.x(row.skill, limit), cy=y, r=4.5, fill=INK, stroke=PAPER)
     return "".join(
         [
             text(MARGIN, y + 4, fit(row.name, _NAME_WIDTH)),
@@ -137,16 +125,3 @@ def _row(row: RankedModel, y: float, limit: float) -> str:
             *(text(right, y + 4, words, text_anchor="end", fill=fill) for right, words, fill in cells),
         ]
     )
-
-
-def _bar(y: float, ends: Interval | None, limit: float, colour: str, thickness: float) -> str:
-    """A bar with an arrow where it goes on beyond the scale; nothing where neither end is known."""
-    if ends is None or any(math.isnan(end) for end in ends) or all(math.isinf(end) for end in ends):
-        return ""
-    low, high = (_ZERO + min(1.0, max(-1.0, end / limit)) * _HALF for end in ends)
-    drawn = element("path", d=f"M{low:.1f} {y:g}H{high:.1f}", stroke=colour, stroke_width=thickness)
-    if ends[0] < -limit:
-        drawn += element("path", d=f"M{low - 6:.1f} {y:g}l6-5v10z", fill=colour)
-    if ends[1] > limit:
-        drawn += element("path", d=f"M{high + 6:.1f} {y:g}l-6-5v10z", fill=colour)
-    return drawn

@@ -19,11 +19,13 @@ from ensemble_pipeline.pipeline.plots.svg import (
     NULL,
     PAPER,
     UNDECIDED,
+    Drawing,
+    drawing,
     element,
     heading,
     no_data,
     paragraph,
-    picture,
+    shown,
     text,
     text_width,
 )
@@ -32,6 +34,7 @@ _SIDE, _LEFT, _TOP = 360, 66, 40
 _RIGHT, _BOTTOM = _LEFT + _SIDE, _TOP + _SIDE
 _BARS_HEIGHT = 44
 _BARS_FOOT = _BOTTOM + _BARS_HEIGHT + 22
+_QUESTION = "Does it come true as often as it is said?"
 
 
 def reliability_diagram(
@@ -57,9 +60,15 @@ def reliability_diagram(
         band_level: Chance of a perfect forecaster to lie within the band of a bin.
     """
     columns = zip(lower, upper, n, mean_p, mean_outcome, band_low, band_high, strict=True)
-    bins = [_Bin(*column) for column in columns if column[2] > 0 and math.isfinite(column[3] + column[4])]
+    drawn = reliability_drawing([Bin(*column) for column in columns], band_level)
+    return no_data() if drawn is None else shown(drawn)
+
+
+def reliability_drawing(table: Sequence["Bin"], band_level: float = 0.90, words: str = _QUESTION) -> Drawing | None:
+    """The diagram itself, with `words` above it; ``None`` where all bins are empty."""
+    bins = [each for each in table if each.n > 0 and math.isfinite(each.said + each.came_true)]
     if not bins:
-        return no_data()
+        return None
     most, total = max(each.n for each in bins), sum(each.n for each in bins)
     finding = f"{sum(each.is_outside for each in bins)} of {len(bins)} bins lie outside the band"
     caption, bottom = paragraph(
@@ -69,14 +78,14 @@ def reliability_diagram(
         f"in each bin. {finding} (orange squares). Bars count forecasts, {total:,} in all; larger marks mean more.",
     )
     marks = [part for each in bins for part in (each.mark(most), each.bar(most))]
-    parts = [heading("Does it come true as often as it is said?"), *(each.band() for each in bins), _axes(), *marks]
+    parts = [heading(words), *(each.band() for each in bins), _axes(), *marks]
     title = f"Reliability diagram of {total} forecasts: {finding}"
-    return picture(_RIGHT + 2 * MARGIN, bottom, title, [*parts, caption])
+    return drawing(_RIGHT + 2 * MARGIN, bottom, title, [*parts, caption])
 
 
 @dataclass(frozen=True, slots=True)
-class _Bin:
-    """A bin with forecasts in it."""
+class Bin:
+    """A bin of forecasts: its edges, how many, mean forecast, share that came true, and its band; NaN is not known."""
 
     lower: float
     upper: float
@@ -88,15 +97,18 @@ class _Bin:
 
     @property
     def is_outside(self) -> bool:
+        """Whether chance alone would seldom show this."""
         return self.came_true < self.low or self.came_true > self.high
 
     def band(self) -> str:
+        """What chance alone may show; nothing where there is no band."""
         if not math.isfinite(self.low + self.high):
             return ""
         height = max(2.0, (self.high - self.low) * _SIDE)
         return element("rect", x=_x(self.lower), y=_y(self.high), width=self._width, height=height, fill=NULL)
 
     def mark(self, most: int) -> str:
+        """What was said and what came true, beside a fullest bin of `most` forecasts."""
         x, y, radius = _x(self.said), _y(self.came_true), 3 + 5 * math.sqrt(self.n / most)
         if self.is_outside:
             return element(
@@ -105,6 +117,7 @@ class _Bin:
         return element("circle", cx=x, cy=y, r=radius, fill=GOOD, stroke=PAPER)
 
     def bar(self, most: int) -> str:
+        """How many there were, with their number where it fits."""
         height, count = max(1.0, self.n / most * _BARS_HEIGHT), f"{self.n:,}"
         top, width = _BARS_FOOT - height, max(1.0, self._width - 2)
         drawn = element("rect", x=_x(self.lower) + 1, y=top, width=width, height=height, fill=UNDECIDED)

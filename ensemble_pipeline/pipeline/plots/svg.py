@@ -1,7 +1,7 @@
 """Small pictures as SVG text, wrapped so that Dagster's UI shows them.
 
 Belongs here: elements, text that fits, scales, colours, the way into the UI. Does not: what a picture shows (the other
-modules named plots).
+modules of plots).
 
 The UI keeps Markdown images with a data URI and strips `<svg>` and `<img>`; from 1,000 characters on, Markdown stands
 behind a link that opens a dialog. An image cannot inherit the theme, so that each picture brings a light background;
@@ -12,6 +12,7 @@ import math
 import unicodedata
 from base64 import b64encode
 from collections.abc import Iterable
+from dataclasses import dataclass
 from html import escape
 
 import dagster as dg
@@ -19,6 +20,24 @@ import dagster as dg
 PAPER, INK, MUTED, GRID, NULL = "#fbfbf9", "#1f2933", "#5b6875", "#dde1e5", "#dce3ea"
 GOOD, BAD, UNDECIDED = "#1f6fb2", "#c2570c", "#74808b"
 """Blue and orange, which readers who confuse red and green tell apart; always beside a shape, a side or a word."""
+LINES = ("#0072b2", "#b8500a", "#008a64", "#b0508a", "#a07400", INK)
+"""For lines side by side, told apart by all kinds of colour vision; more than six differ by their dashes."""
+DARK = {
+    PAPER: "#1c2229",
+    INK: "#e6eaee",
+    MUTED: "#a3afba",
+    GRID: "#38414b",
+    NULL: "#33414f",
+    GOOD: "#62aeea",
+    BAD: "#f0883e",
+    UNDECIDED: "#8b98a5",
+    LINES[0]: "#4ba6e0",
+    LINES[1]: "#e8853a",
+    LINES[2]: "#35b890",
+    LINES[3]: "#d884b8",
+    LINES[4]: "#d0a52e",
+}
+"""What each colour becomes on a dark page that holds the drawing itself, not its image."""
 
 MARGIN = 14
 FONT_SIZE = 11
@@ -31,28 +50,48 @@ def no_data() -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md("no data yet")
 
 
-def picture(width: float, height: float, title: str, parts: Iterable[str]) -> dg.MarkdownMetadataValue:
-    """A finished picture as metadata that the UI shows.
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A finished picture: what it says, for readers who cannot see it, and the `<svg>` element."""
+
+    title: str
+    svg: str
+
+
+def drawing(width: float, height: float, title: str, parts: Iterable[str]) -> Drawing:
+    """A finished picture.
 
     Args:
-        width: Pixels; in a window of 1,400 the dialog shows some 1,080 of them without scrolling.
+        width: Pixels; in a window of 1,400 the UI's dialog shows some 1,080 of them without scrolling.
         height: Pixels.
         title: What the picture says, for readers who cannot see it; own words only, since Markdown reads it too.
         parts: Elements, the lowest first.
     """
     paper = element("rect", width=width, height=height, rx=6, fill=PAPER)
-    drawing = element(
+    svg = element(
         "svg",
         "".join([element("title", escape(title)), paper, *parts]),
         xmlns="http://www.w3.org/2000/svg",
         width=width,
         height=height,
+        # a page may then show it smaller than it is
+        viewBox=f"0 0 {_attribute(width)} {_attribute(height)}",
         role="img",
         font_family="system-ui,sans-serif",
         font_size=FONT_SIZE,
         fill=INK,
     )
-    return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{b64encode(drawing.encode()).decode()})")
+    return Drawing(title, svg)
+
+
+def shown(drawn: Drawing) -> dg.MarkdownMetadataValue:
+    """A picture as metadata that the UI shows."""
+    return dg.MetadataValue.md(f"![{drawn.title}](data:image/svg+xml;base64,{b64encode(drawn.svg.encode()).decode()})")
+
+
+def picture(width: float, height: float, title: str, parts: Iterable[str]) -> dg.MarkdownMetadataValue:
+    """A `drawing` as metadata that the UI shows."""
+    return shown(drawing(width, height, title, parts))
 
 
 def element(name: str, content: str = "", **attributes: str | float) -> str:
