@@ -130,6 +130,7 @@ def assert_pipeline_says_the_same(folder: Path, questions: Sequence[Question]) -
     return sum(row["n"] > 0 and row["p_calibrated"] != row["p_pooled"] for row in rows)
 
 
+@pytest.mark.slow
 def test_backtest_says_what_the_pipeline_said_on_the_same_archive(tmp_path: Path) -> None:
     questions = drawn(2, 7, every_h=36, life_h=24)
     assert assert_pipeline_says_the_same(tmp_path / "archive", questions) > 8

@@ -19,6 +19,7 @@ def folder_of(name: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_days_of_polymarket_end_with_every_forecast_scored_or_failed() -> None:
     with data_folder() as folder:
         report = play(folder, "--archive", str(folder_of(POLYMARKET)), "--from", "2025-08-01", "--to", "2025-08-02")
