@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ensemble_pipeline import __version__
+from ensemble_pipeline.domain import Strategy
 from ensemble_pipeline.errors import EnsembleError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
-_STRATEGIES = ("consensus", "weighted_voting", "confidence_based", "cascading", "uncertainty_aware")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -171,7 +171,7 @@ def explain(decision_id: int, as_json: bool) -> None:
 @cli.command()
 @click.argument("decision_id", type=int, required=False)
 @click.option("--all", "is_all", is_flag=True, help="Every decision.")
-@click.option("--strategy", type=click.Choice(_STRATEGIES), help="Decide by this strategy instead.")
+@click.option("--strategy", type=click.Choice([it.value for it in Strategy]), help="Decide by this strategy instead.")
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Decide under another setting.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def replay(

@@ -125,11 +125,9 @@ class ExitSettings(_Frozen):
     take_profit_share: Share = Field(
         0.9, description="Share of the greatest possible gain at which a sale rests: what is left pays no new trade."
     )
-    max_age_days: float = Field(
-        90, gt=0, allow_inf_nan=False, description="Longest time held: no market scanned by default closes later."
-    )
+    max_age_days: float = Field(90, gt=0, description="Longest time held: no market scanned by default closes later.")
     before_close_hours: float = Field(
-        0, ge=0, allow_inf_nan=False, description="Sold within so many hours of the close; 0: held, settling is free."
+        0, ge=0, description="Sold within so many hours of the close; 0: held, settling is free."
     )
 
 

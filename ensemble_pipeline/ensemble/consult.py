@@ -103,9 +103,8 @@ class _Asking:
     async def ask_all(self, plan: Plan) -> list[Outcome]:
         """Ask the plan's members; where one fails and a stand-by is available, ask that one instead."""
         if plan.strategy is Strategy.CASCADING:
-            explored = [member for member in plan.members if member not in plan.chosen]
             cascade, *others = await asyncio.gather(
-                self._cascade(plan), *(self._ask(plan, member) for member in explored)
+                self._cascade(plan), *(self._ask(plan, member) for member in plan.explored)
             )
             return [*cascade, *others]
         results = list(await asyncio.gather(*(self._ask(plan, member) for member in plan.members)))
@@ -123,9 +122,8 @@ class _Asking:
     async def _cascade(self, plan: Plan) -> list[Outcome]:
         """Ask one after the other until one more answer is not worth its price; who fails makes room for the next."""
         results: list[Outcome] = []
-        order = (*plan.chosen, *plan.standby)
-        names = {member.name for member in order}
-        for member in order:
+        names = {member.name for member in plan.cascade_order}
+        for member in plan.cascade_order:
             async with self._database.connection() as connection:
                 answers = await calls.answers_on(connection, plan.snapshot.snapshot_id)
             heard = [answer for answer in answers if answer.model_id in names]

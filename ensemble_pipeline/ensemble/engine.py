@@ -77,7 +77,7 @@ class EnsembleEngine:
     ) -> None:
         self._options = options
         self._ranking = ranking
-        self._known = {row.model_id: row for row in ranking.rows}
+        self._known = ranking.by_name
         self._calibration = calibration
         self._demanded_edge = demanded_edge
         self._weights: dict[tuple[str, ...], Floats] = {}

@@ -43,10 +43,14 @@ class Plan:
         return tuple(member for member in self.members if member.name not in self.drawn)
 
     @property
+    def explored(self) -> tuple[MemberSettings, ...]:
+        """The members that a draw let in."""
+        return tuple(member for member in self.members if member.name in self.drawn)
+
+    @property
     def cascade_order(self) -> tuple[MemberSettings, ...]:
-        """Whom a cascade asks one after the other: those chosen, stand-ins, and last those a draw let in."""
-        drawn = tuple(member for member in self.members if member.name in self.drawn)
-        return (*self.chosen, *self.standby, *drawn)
+        """Whom a cascade asks one after the other: those chosen, then stand-ins. Others are asked beside it."""
+        return (*self.chosen, *self.standby)
 
     @property
     def uncounted(self) -> frozenset[str]:

@@ -12,6 +12,9 @@ from ensemble_pipeline.store.database import AsyncConnection, Connection, requir
 
 _SNAPSHOT_LOCKS = 0x736E6170  # class of advisory locks on snapshots: any number, the same in every process
 
+SELECT_FORECASTS = "select forecast_id, snapshot_id, model_id, p_yes, confidence from forecasts"
+"""Reads rows that make a `Forecast`; a condition follows."""
+
 
 @dataclass(frozen=True, slots=True)
 class LLMQuery:
@@ -97,8 +100,7 @@ def attempts_made(connection: Connection, snapshot_ids: Sequence[int]) -> dict[t
 def forecasts_on(connection: Connection, snapshot_ids: Sequence[int]) -> dict[int, list[Forecast]]:
     """The forecasts on each snapshot, in the order of their models."""
     rows = connection.execute(
-        "select forecast_id, snapshot_id, model_id, p_yes, confidence from forecasts where snapshot_id = any(%s)"
-        " order by snapshot_id, model_id",
+        f"{SELECT_FORECASTS} where snapshot_id = any(%s) order by snapshot_id, model_id",
         [list(snapshot_ids)],
     )
     found: dict[int, list[Forecast]] = {}
@@ -120,8 +122,7 @@ def consulted_on(connection: Connection, snapshot_ids: Sequence[int]) -> dict[in
 async def answers_on(connection: AsyncConnection, snapshot_id: int) -> list[Forecast]:
     """The forecasts on one snapshot so far, in the order of their models."""
     cursor = await connection.execute(
-        "select forecast_id, snapshot_id, model_id, p_yes, confidence from forecasts where snapshot_id = %s"
-        " order by model_id",
+        f"{SELECT_FORECASTS} where snapshot_id = %s order by model_id",
         [snapshot_id],
     )
     return [Forecast(**row) for row in await cursor.fetchall()]

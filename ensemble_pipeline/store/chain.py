@@ -5,6 +5,7 @@ from typing import Any
 
 from ensemble_pipeline.domain import Action, Forecast, GateVerdict, MemberOpinion, Reason, Route, Side, Strategy
 from ensemble_pipeline.errors import DecisionNotFoundError
+from ensemble_pipeline.store.calls import SELECT_FORECASTS
 from ensemble_pipeline.store.database import Connection, Row, require_row
 from ensemble_pipeline.store.decisions import DECISION_COLUMNS, EnsembleDecision
 
@@ -60,8 +61,7 @@ def _members(connection: Connection, decision_id: int) -> tuple[MemberOpinion, .
 def answers_of(connection: Connection, decision: EnsembleDecision) -> list[Forecast]:
     """The answers that a decision heard, as they were recorded when they came in."""
     rows = connection.execute(
-        "select forecast_id, snapshot_id, model_id, p_yes, confidence from forecasts where forecast_id = any(%s)"
-        ' order by model_id collate "C"',
+        f'{SELECT_FORECASTS} where forecast_id = any(%s) order by model_id collate "C"',
         [[it.forecast_id for it in decision.members if it.forecast_id is not None]],
     )
     return [Forecast(**row) for row in rows]

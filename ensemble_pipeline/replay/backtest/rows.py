@@ -122,7 +122,7 @@ def _rows_of(track: Track, members: Sequence[MemberSettings]) -> Iterator[AskedR
         yield AskedRow(
             number=0,
             snapshot=Snapshot(0, market, _quote(track, at), RequestReason.NEW, VolatilityRegime.UNKNOWN),
-            answers=tuple(_answer(it) for it in latest.values() if it.p_yes is not None),
+            answers=tuple(_answer(it.model, it.p_yes) for it in latest.values() if it.p_yes is not None),
             failed=tuple(name for name, it in latest.items() if it.p_yes is None),
             cost_micro_usd=dict(costs),
             worst_case_micro_usd=worst_case,
@@ -142,10 +142,9 @@ def _gathered(given: list[ArchiveForecast]) -> Iterator[list[ArchiveForecast]]:
         yield together
 
 
-def _answer(forecast: ArchiveForecast) -> Forecast:
-    p_yes = forecast.p_yes if forecast.p_yes is not None else 0.5
+def _answer(model: str, p_yes: float) -> Forecast:
     # archives hold no confidence: what a reader of answers takes where none is stated
-    return Forecast(0, 0, forecast.model, p_yes, max(p_yes, 1 - p_yes))
+    return Forecast(0, 0, model, p_yes, max(p_yes, 1 - p_yes))
 
 
 def _quote(track: Track, at: datetime) -> Quote:
