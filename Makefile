@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# one worker a core of the smallest machine the tests are meant for
+WORKERS := -n 2 --dist loadgroup
 
 $(STAMP): requirements-dev.lock requirements-bootstrap.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -30,10 +32,10 @@ up: $(STAMP)  ## run against the real world in paper mode (needs provider keys i
 	@exec $(BIN)/ensemble up $(ARGS)
 
 test: $(STAMP)  ## run the tests (under 10 minutes on 2 cores)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 test-all: $(STAMP)  ## run the tests, the slow ones too
-	@$(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) -m 'slow or not slow' $(ARGS)
 
 check: $(STAMP)  ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff format --check .

@@ -16,7 +16,22 @@ from ensemble_pipeline.store.embedded import EmbeddedServer, start_embedded
 from ensemble_pipeline.store.migrate import migrate
 
 TEMPLATE = "template_migrated"
+_LONGEST_FIRST = ("journeys", "archives", "replay", "pipeline")
 _NUMBERS = count(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several workers share the tests: long files first, and each file, or what shares a world, on one worker."""
+    for item in items:
+        shares_world = "played" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("played" if shares_world else str(item.path)))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    folder = item.path.parent.name
+    return _LONGEST_FIRST.index(folder) if folder in _LONGEST_FIRST else len(_LONGEST_FIRST)
 
 
 @pytest.fixture(scope="session")

@@ -154,6 +154,7 @@ def test_line_with_too_few_values_is_refused(tmp_path: Path) -> None:
         (gzip.compress("frühling".encode("latin-1")), "is not UTF-8"),
         (gzip.compress(f'{QUESTION_COLUMNS}\nq1,"open'.encode()), "is not CSV"),
     ],
+    ids=["no gzip", "cut", "latin-1", "open quote"],
 )
 def test_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
     (tmp_path / "questions.csv.gz").write_bytes(content)
