@@ -124,6 +124,7 @@ class Reason(StrEnum):
     NO_MEMBER = "no_member"
     DECISION_BUDGET = "decision_budget"
     ROUTE = "route"
+    BUDGET_REFUSED = "budget_refused"
     NO_ANSWER = "no_answer"
     TOO_FEW_ANSWERS = "too_few_answers"
     CERTAINTY = "certainty"
@@ -258,12 +259,43 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Billed tokens of one call. `input_tokens` includes cached ones, `output_tokens` includes reasoning."""
+    """Billed tokens and tool uses of one call.
+
+    `input_tokens` includes those read from a cache and those written to one, `cache_write_tokens` all that were
+    written, of which `cache_write_1h_tokens` for an hour; `output_tokens` includes reasoning.
+    """
 
     input_tokens: int
     output_tokens: int
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    web_searches: int = 0
+
+
+class AnomalyKind(StrEnum):
+    """What was odd about the cost of a call.
+
+    ``unusable_report``: the provider reported no amount of money (negative, no number). ``absurd_cost``: a cost so far
+    beyond the worst case that it is not believed; the model is closed until somebody decided. ``overrun``: more than
+    was held, and booked. ``usage_missing``, ``price_unknown``: nothing to compute a cost from; the worst case stands.
+    """
+
+    UNUSABLE_REPORT = "unusable_report"
+    ABSURD_COST = "absurd_cost"
+    OVERRUN = "overrun"
+    USAGE_MISSING = "usage_missing"
+    PRICE_UNKNOWN = "price_unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class CostAnomaly:
+    """One oddity: what was claimed, in the claimant's words, and in micro-dollars where it is an amount."""
+
+    kind: AnomalyKind
+    claim: str
+    claimed_micro_usd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,17 +309,21 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
-    """One reply of a provider: billed, and readable (`answer` given) or not (`problem` says why)."""
+    """One reply of a provider: billed, and readable (`answer` given) or not (`problem` says why).
+
+    `usage` is ``None`` where the provider told none that can be read, `cost_micro_usd` where nobody knows the cost.
+    """
 
     status: CallStatus
     response_model: str
     text: str
-    usage: Usage
+    usage: Usage | None
     latency_ms: int
     cost_micro_usd: int | None
     cost_source: str
     answer: Answer | None = None
     problem: str | None = None
+    anomalies: tuple[CostAnomaly, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,14 @@ class MemberSettings(_Frozen):
     output_usd_per_mtok: Decimal | None = Field(
         None, ge=0, description="Price where no list knows the model (local: 0)."
     )
+    max_web_searches: int = Field(
+        0, ge=0, le=100, description="Web searches that one call of a model which searches by itself may make."
+    )
+    web_search_usd: Decimal | None = Field(None, ge=0, description="Price of one search where no list knows it.")
+    web_search_tokens: int = Field(
+        20_000, ge=0, description="Tokens of what it found that one search may add to the prompt."
+    )
+    day_usd: UsdLimit = Field("unlimited", description="For all calls of it of one UTC day.")
 
 
 class BudgetSettings(_Frozen):
@@ -77,6 +85,16 @@ class BudgetSettings(_Frozen):
     day_soft_usd: UsdLimit = Field(Decimal(12), description="Above it new analyses stop; those under way finish.")
     day_hard_usd: UsdLimit = Field(Decimal(20), description="No call leaves that could overshoot it.")
     decision_usd: UsdLimit = Field(Decimal("0.08"), description="For all calls of one decision together.")
+    market_day_usd: UsdLimit = Field(Decimal("0.24"), description="For all calls about one market of one UTC day.")
+    provider_day_usd: dict[str, UsdLimit] = Field(
+        default_factory=dict, description="For all calls to a provider of one UTC day; who is not named: unlimited."
+    )
+    economise_from_share: Share = Field(
+        0.5, description="Share of the day's soft limit from which on cheaper and fewer models are asked; 1: never."
+    )
+    believable_factor: float = Field(
+        10, ge=1, description="A cost beyond so many times the worst case is not believed, and its model is closed."
+    )
 
 
 class GateSettings(_Frozen):
@@ -326,6 +344,11 @@ class Settings(HistorySettings):
                     f"ENSEMBLE_MEMBERS: member {member.name!r} names an unknown provider {member.provider!r}; "
                     f"known: {known}"
                 )
+        if unknown := sorted(set(self.budget.provider_day_usd) - set(self.providers)):
+            raise ValueError(
+                f"ENSEMBLE_BUDGET__PROVIDER_DAY_USD names unknown providers {', '.join(unknown)}; "
+                f"known: {', '.join(sorted(self.providers))}"
+            )
         return self
 
     @model_validator(mode="after")

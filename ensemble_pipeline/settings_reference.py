@@ -160,6 +160,8 @@ def _built_in_members() -> list[list[str]]:
 def _default(name: str, field: FieldInfo) -> str:
     if name in _DESCRIBED_DEFAULTS:
         return _DESCRIBED_DEFAULTS[name]
+    if field.default_factory is dict:
+        return "`{}`"
     if field.default is PydanticUndefined:
         return "–"
     if field.default is None:
@@ -178,8 +180,8 @@ def _allowed(annotation: object, metadata: Iterable[object]) -> str:
         return ", ".join(f"`{choice}`" for choice in arguments)
     if origin in (Union, UnionType):
         return " or ".join(_allowed(it, metadata) for it in arguments if it is not type(None))
-    if origin is tuple:
-        return "JSON list"
+    if origin in (tuple, dict):
+        return "JSON list" if origin is tuple else f"JSON object by name: {_allowed(arguments[1], metadata)}"
     flat = list(_flatten(metadata))
     for pattern in (getattr(item, "pattern", None) for item in flat):
         if pattern is not None:

@@ -31,7 +31,9 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_defaults_are_those_of_the_mission(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch)
     assert [settings.budget.day_soft_usd, settings.budget.day_hard_usd] == [Decimal(12), Decimal(20)]
-    assert settings.budget.decision_usd == Decimal("0.08")
+    assert [settings.budget.decision_usd, settings.budget.market_day_usd] == [Decimal("0.08"), Decimal("0.24")]
+    assert settings.budget.provider_day_usd == {}
+    assert {member.day_usd for member in settings.members} == {"unlimited"}
     assert (settings.gates.cooldown_hours, settings.gates.analyses_per_day) == (2.0, 3)
     assert settings.gates.min_volume == Decimal(1000)
     assert (settings.gates.high_disagreement, settings.gates.max_disagreement) == (0.4, 0.6)
@@ -186,3 +188,11 @@ def test_policy_holds_the_settings_that_decisions_follow(monkeypatch: pytest.Mon
     assert again == settings.policy
     assert (again.multi_model_ensemble, again.gates.min_edge_low) == (False, 0.2)
     assert [member.name for member in again.enabled_members] == [member.name for member in settings.enabled_members]
+
+
+def test_budgets_of_providers_are_named_and_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = load(monkeypatch, BUDGET__PROVIDER_DAY_USD='{"xai": 5, "local": "unlimited"}').budget.provider_day_usd
+    assert limits == {"xai": Decimal(5), "local": "unlimited"}
+    assert load(monkeypatch, BUDGET__PROVIDER_DAY_USD="{}").budget.provider_day_usd == {}
+    with pytest.raises(SettingsError, match=r"PROVIDER_DAY_USD names unknown providers xia; known: anthropic, local"):
+        load(monkeypatch, BUDGET__PROVIDER_DAY_USD='{"xia": 5}')

@@ -33,7 +33,7 @@ def conclude(
     verdicts = list(plan.verdicts)
     order = None
     if plan.members:
-        verdicts.append(GateVerdict(Reason.NO_ANSWER, consensus is not None, {"asked": len(plan.members)}))
+        verdicts.extend(_heard(plan, consensus, filling))
     if consensus is not None and plan.refusal is None:
         later, order = _Gates(policy, context, plan, consensus, filling).pass_all()
         verdicts.extend(later)
@@ -41,6 +41,19 @@ def conclude(
     if refusal is not None:
         order = None
     return _decision(context, plan, consensus, verdicts, order, refusal or Reason.TRADED, filling)
+
+
+def _heard(plan: Plan, consensus: Consensus | None, filling: Filling) -> Iterator[GateVerdict]:
+    """Whether anybody answered; where nobody could be paid, that is the reason."""
+    if filling.refused:
+        numbers: dict[str, float | int | str | None] = {"refused": len(filling.refused), "asked": len(plan.members)}
+        for refusal in filling.refused:
+            numbers[refusal.model_id] = (
+                f"{refusal.scope}: {refusal.asked_micro_usd} asked, {refusal.spent_micro_usd} spent, "
+                f"{refusal.held_micro_usd} held of {refusal.limit_micro_usd}"
+            )
+        yield GateVerdict(Reason.BUDGET_REFUSED, consensus is not None, numbers)
+    yield GateVerdict(Reason.NO_ANSWER, consensus is not None, {"asked": len(plan.members)})
 
 
 class _Gates:

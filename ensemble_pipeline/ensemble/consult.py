@@ -7,10 +7,10 @@ for nothing twice.
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal
+from datetime import datetime
+from typing import Any, Literal
 
 import stamina
 
@@ -29,8 +29,10 @@ from ensemble_pipeline.providers.prices import worst_case_micro_usd
 from ensemble_pipeline.providers.prompts import prompt_wording
 from ensemble_pipeline.settings import MemberSettings
 from ensemble_pipeline.store import budget, calls
+from ensemble_pipeline.store.budget import BudgetCall, Closing, ClosingState
 from ensemble_pipeline.store.calls import Attempts, LLMQuery
 from ensemble_pipeline.store.database import AsyncDatabase
+from ensemble_pipeline.store.ledger import Booking, Ledger
 
 _MAX_WAIT_S = 5.0
 
@@ -55,6 +57,23 @@ class _Question:
     prompt: Prompt
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    question: _Question
+    attempt: int
+    reservation_id: int
+    leaving: BudgetCall
+
+    @property
+    def held_micro_usd(self) -> int:
+        """Its worst case."""
+        return self.leaving.amount
+
+    def closing(self, state: ClosingState, booked: int) -> Closing:
+        """How its reservation ends."""
+        return Closing(self.reservation_id, self.leaving.day, state, booked)
+
+
 async def consult(instance: Instance, context: BatchContext, plans: Sequence[Plan]) -> Consultation:
     """Ask every planned member about its snapshot, all at once within the providers' concurrency."""
     snapshot_ids = [plan.snapshot.snapshot_id for plan in plans if plan.members]
@@ -64,7 +83,7 @@ async def consult(instance: Instance, context: BatchContext, plans: Sequence[Pla
     with instance.database.session() as lock_session:
         calls.lock_snapshots(lock_session, snapshot_ids)
         with instance.database.connection() as connection:
-            expired = budget.expire_left_over(connection, snapshot_ids)
+            expired = budget.expire_left_over(connection, snapshot_ids, instance.clock.now())
             made = calls.attempts_made(connection, snapshot_ids)
             questions = read_questions(
                 connection, instance.settings.ensemble, [plan.snapshot for plan in plans], context.now
@@ -97,6 +116,7 @@ class _Asking:
         self._database = database
         self._manager = manager
         self._made = made
+        self._ledger = Ledger(database, instance.limits)
         self._fallback = FallbackManager(instance)
         self._engine = engine_of(instance.settings.policy, context)
 
@@ -162,55 +182,60 @@ class _Asking:
         return "answered" if reply.answer is not None else "failed"
 
     async def _attempt(self, question: _Question, number: int) -> ModelReply:
-        snapshot_id, member = question.plan.snapshot.snapshot_id, question.member
+        member, market = question.member, question.plan.snapshot.market
         worst = worst_case_micro_usd(question.prompt, member)
-        async with self._database.connection() as connection:
-            reservation = await budget.reserve(
-                connection, snapshot_id, member.name, worst, self._instance.limits, self._context.now
-            )
+        # its day is that of the moment it leaves: the batch may have been planned before midnight
+        leaving = BudgetCall(
+            question.plan.snapshot.snapshot_id, market.market_id, member.provider, member.name, worst, self._now()
+        )
+        call = _Call(question, number, await self._ledger.reserve(leaving), leaving)
         watch = Stopwatch()
         try:
-            reply = await self._manager.ask(member, question.prompt)
+            reply = await self._manager.ask(member, question.prompt, worst)
         except ProviderError as error:
-            await self._book_failure(question, number, reservation, error, watch.elapsed_ms(), worst)
+            await self._ledger.book(self._failed(call, error, watch.elapsed_ms()))
             raise
-        await self._book_reply(question, number, reservation, reply, worst)
+        await self._ledger.book(self._answered(call, reply))
         return reply
 
-    def _begun(self, question: _Question, number: int, reservation: int) -> Callable[..., LLMQuery]:
-        return partial(
-            LLMQuery,
-            reservation_id=reservation,
+    def _now(self) -> datetime:
+        return self._instance.clock.now()
+
+    def _query(self, call: _Call, **outcome: Any) -> LLMQuery:  # noqa: ANN401 - fields of the record
+        question = call.question
+        return LLMQuery(
+            reservation_id=call.reservation_id,
             snapshot_id=question.plan.snapshot.snapshot_id,
             model_id=question.member.name,
-            attempt=number,
+            attempt=call.attempt,
             prompt_hash=question.prompt.prompt_hash,
             prompt=question.prompt.user,
             requested_at=self._context.now,
+            **outcome,
         )
 
-    async def _book_failure(
-        self, question: _Question, number: int, reservation: int, error: ProviderError, elapsed_ms: int, worst: int
-    ) -> None:
-        query = self._begun(question, number, reservation)(
+    def _failed(self, call: _Call, error: ProviderError, elapsed_ms: int) -> Booking:
+        """Nothing is owed where a refusal came back; else the provider may bill it, and the worst case stands."""
+        cost = call.held_micro_usd if error.may_be_billed else 0
+        query = self._query(
+            call,
             latency_ms=elapsed_ms,
             status=CallStatus.TIMED_OUT if isinstance(error, ProviderTimeoutError) else CallStatus.FAILED,
-            cost_micro_usd=worst if error.may_be_billed else 0,
+            cost_micro_usd=cost,
             cost_source="worst_case" if error.may_be_billed else "not_billed",
             http_status=error.http_status,
             problem=str(error),
         )
-        async with self._database.connection() as connection:
-            await calls.save_query(connection, query)
-            await budget.settle(connection, reservation, query.cost_micro_usd)
+        state: ClosingState = "settled" if error.may_be_billed else "released"
+        return Booking(query, call.closing(state, cost), self._now())
 
-    async def _book_reply(
-        self, question: _Question, number: int, reservation: int, reply: ModelReply, worst: int
-    ) -> None:
-        query = self._begun(question, number, reservation)(
+    def _answered(self, call: _Call, reply: ModelReply) -> Booking:
+        cost = call.held_micro_usd if reply.cost_micro_usd is None else reply.cost_micro_usd
+        query = self._query(
+            call,
             latency_ms=reply.latency_ms,
             status=reply.status,
-            cost_micro_usd=worst if reply.cost_micro_usd is None else reply.cost_micro_usd,
+            cost_micro_usd=cost,
             cost_source="worst_case" if reply.cost_micro_usd is None else reply.cost_source,
             http_status=200,
             response_model=reply.response_model,
@@ -218,13 +243,15 @@ class _Asking:
             problem=reply.problem,
             usage=reply.usage,
         )
-        async with self._database.connection() as connection:
-            query_id = await calls.save_query(connection, query)
-            if reply.answer is not None:
-                await calls.save_forecast(
-                    connection, query_id, question.member.name, question.plan.snapshot, reply.answer
-                )
-            await budget.settle(connection, reservation, query.cost_micro_usd)
+        return Booking(
+            query,
+            call.closing("settled", cost),
+            self._now(),
+            snapshot=call.question.plan.snapshot,
+            answer=reply.answer,
+            held=call.held_micro_usd,
+            anomalies=reply.anomalies,
+        )
 
 
 def _wait_before_retry(error: Exception) -> bool | float:

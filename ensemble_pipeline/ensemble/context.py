@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from ensemble_pipeline.domain import Quote, Ranking
 from ensemble_pipeline.settings import Policy
-from ensemble_pipeline.store.budget import DaySpend
+from ensemble_pipeline.store.budget import BudgetRefusal, DaySpend
 from ensemble_pipeline.store.calibrations import Calibration
 from ensemble_pipeline.store.monitoring import ModelHealth
 from ensemble_pipeline.store.portfolio import Exposure
@@ -39,7 +39,8 @@ class Method(StrEnum):
 class BatchContext:
     """What all decisions of a batch rest on, read once so that they rest on the same.
 
-    `degraded` names the models whose accuracy is shown to have got worse.
+    `degraded` names the models whose accuracy is shown to have got worse, `disputed` those that billed what nobody can
+    believe and are closed.
     """
 
     context_id: int
@@ -56,6 +57,7 @@ class BatchContext:
     spend: DaySpend
     settings_hash: str
     code_version: str
+    disputed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +65,24 @@ class Standing:
     """What was known of one market when it was planned: earlier analyses, cash, and what a call of each model may cost.
 
     Money in micro-dollars. A model whose price nobody knows is absent from `worst_case_micro_usd`.
+    `committed_micro_usd` is what was spent and held on this market before, that day.
     """
 
     analyses_today: int
     last_analysis_at: datetime | None
     cash_micro_usd: int
     worst_case_micro_usd: Mapping[str, int]
+    committed_micro_usd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """When an order would be filled, the book at that moment, and the exposure before it."""
+    """When an order would be filled, the book at that moment, and the exposure before it.
+
+    `refused` holds the calls that the ledger did not let leave.
+    """
 
     at: datetime
     quote: Quote
     exposure: Exposure
+    refused: tuple[BudgetRefusal, ...] = ()

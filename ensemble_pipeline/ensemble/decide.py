@@ -22,6 +22,7 @@ from ensemble_pipeline.ensemble.reading import read_context
 from ensemble_pipeline.errors import UnknownPriceError
 from ensemble_pipeline.providers.prices import worst_case_micro_usd
 from ensemble_pipeline.store import calls, decisions, markets
+from ensemble_pipeline.store.budget import market_spend, refusals_on
 from ensemble_pipeline.store.decisions import Analyses, EnsembleDecision
 from ensemble_pipeline.venues.base import Venue
 
@@ -61,13 +62,20 @@ def plan(
     with instance.database.connection() as connection:
         history = decisions.analyses_of(connection, ids, context.now)
         cash = decisions.portfolio(connection, instance.bankroll_micro_usd, context.now).cash
+        committed = market_spend(connection, ids, context.now.date())
         questions = read_questions(connection, instance.settings.ensemble, snapshots, context.now)
     nothing = Analyses(0, None)
     plans = []
     for snapshot in snapshots:
         before = history.get(snapshot.market.market_id, nothing)
-        worst_cases = _worst_cases(instance, questions, snapshot, context)
-        plans.append(planner.plan(snapshot, Standing(before.today, before.last_at, cash, worst_cases)))
+        standing = Standing(
+            analyses_today=before.today,
+            last_analysis_at=before.last_at,
+            cash_micro_usd=cash,
+            worst_case_micro_usd=_worst_cases(instance, questions, snapshot, context),
+            committed_micro_usd=committed.get(snapshot.market.market_id, 0),
+        )
+        plans.append(planner.plan(snapshot, standing))
     return context, plans
 
 
@@ -113,11 +121,12 @@ async def size(
     now = instance.clock.now()
     with instance.database.connection() as connection:
         held = decisions.portfolio(connection, instance.bankroll_micro_usd, context.now)
+        refused = refusals_on(connection, [it.snapshot.snapshot_id for it in plans])
     made = []
     for it, consensus in pairs:
         market = it.snapshot.market
         quote = quotes.get(market.ticker, Quote(now, None, None, None, None))
-        filling = Filling(now, quote, held.seen_from(market))
+        filling = Filling(now, quote, held.seen_from(market), refused.get(it.snapshot.snapshot_id, ()))
         decision = conclude(instance.settings.policy, context, it, consensus, filling)
         if decision.stake_micro_usd:
             held = held.after(market, decision.stake_micro_usd, decision.fee_micro_usd)

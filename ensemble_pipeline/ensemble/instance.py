@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ensemble_pipeline.clock import Clock
 from ensemble_pipeline.domain import MICRO_PER_USD
-from ensemble_pipeline.settings import BudgetSettings, Settings, UsdLimit
+from ensemble_pipeline.settings import Policy, Settings, UsdLimit
 from ensemble_pipeline.store.budget import Limits
 from ensemble_pipeline.store.calls import save_models
 from ensemble_pipeline.store.database import Connection, Database
@@ -27,7 +27,7 @@ class Instance:
     @property
     def limits(self) -> Limits:
         """The budget limits in micro-dollars."""
-        return limits_of(self.settings.budget)
+        return limits_of(self.settings.policy)
 
     @property
     def bankroll_micro_usd(self) -> int:
@@ -35,9 +35,17 @@ class Instance:
         return int(self.settings.sizing.bankroll_usd * MICRO_PER_USD)
 
 
-def limits_of(budget: BudgetSettings) -> Limits:
-    """The limits of a budget in micro-dollars."""
-    return Limits(_micro(budget.day_soft_usd), _micro(budget.day_hard_usd), _micro(budget.decision_usd))
+def limits_of(policy: Policy) -> Limits:
+    """The limits of a policy in micro-dollars."""
+    budget = policy.budget
+    return Limits(
+        day_soft=_micro(budget.day_soft_usd),
+        day_hard=_micro(budget.day_hard_usd),
+        decision=_micro(budget.decision_usd),
+        market_day=_micro(budget.market_day_usd),
+        providers={name: _micro(limit) for name, limit in budget.provider_day_usd.items()},
+        models={member.name: _micro(member.day_usd) for member in policy.members},
+    )
 
 
 def _micro(limit: UsdLimit) -> int | None:

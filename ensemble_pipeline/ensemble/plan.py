@@ -10,8 +10,10 @@ from decimal import Decimal
 
 from ensemble_pipeline.domain import MICRO_PER_USD, GateVerdict, MarketStatus, Reason, Route, Snapshot, Strategy
 from ensemble_pipeline.ensemble.context import BatchContext, Method, Standing
-from ensemble_pipeline.ensemble.cost import CostOptimizer, SpendStatus
+from ensemble_pipeline.ensemble.cost import CostOptimizer
+from ensemble_pipeline.ensemble.instance import limits_of
 from ensemble_pipeline.ensemble.selection import Candidate, ModelSelector, conditions_of, fit
+from ensemble_pipeline.ensemble.spend import PlannedCall, SpendStatus
 from ensemble_pipeline.settings import MemberSettings, Policy
 
 # beyond these gates nobody may be asked, whatever the member policy says
@@ -69,7 +71,7 @@ class Planner:
     def __init__(self, policy: Policy, context: BatchContext) -> None:
         self._policy = policy
         self._context = context
-        self._spend = SpendStatus.of(context.spend, policy.budget)
+        self._spend = SpendStatus(context.spend, limits_of(policy))
         self._selector = ModelSelector(
             policy.ensemble, context.ranking, context.health, context.strengths, context.degraded
         )
@@ -80,11 +82,15 @@ class Planner:
         hours_left = (snapshot.market.closes_at - self._context.now) / timedelta(hours=1)
         route = self._route(value, hours_left)
         verdicts = [*self._early_gates(snapshot, standing), self._near_expiry(hours_left)]
-        candidates, chosen, explored = self._choose(snapshot, standing, route, value)
-        verdicts.append(GateVerdict(Reason.NO_MEMBER, bool(chosen), {"candidates": len(candidates)}))
-        affordable = self._affordable(chosen + explored, verdicts)
+        candidates = self._candidates(snapshot, standing, value)
+        may_be_chosen = candidates if self._policy.ensemble.member_policy == "all" else fit(candidates)
+        chosen = self._chosen(snapshot, self._payable(may_be_chosen, standing), route, value)
+        explored = self._explored(snapshot, candidates, chosen)
+        verdicts.append(GateVerdict(Reason.NO_MEMBER, bool(candidates), {"candidates": len(candidates)}))
+        if candidates:
+            verdicts.append(self._budget(candidates, chosen, standing))
         verdicts.append(self._route_taken(route, value))
-        asked = (chosen + explored)[:affordable] if self._may_ask(verdicts) else []
+        asked = self._payable(chosen + explored, standing) if self._may_ask(verdicts) else []
         share = self._policy.ensemble.exploration_share
         drawn, wanted = _names(explored), _names(chosen + explored)
         standby = [c.member for c in candidates if c.member.name not in wanted]
@@ -140,18 +146,29 @@ class Planner:
         numbers = {"hours_left": hours_left, "near_expiry_hours": limit, "is_shortcut": int(hours_left <= limit)}
         return GateVerdict(Reason.NEAR_EXPIRY, is_passed=True, numbers=numbers)
 
-    def _affordable(self, wanted: list[Candidate], verdicts: list[GateVerdict]) -> int:
-        worst_cases = [candidate.worst_case_micro_usd for candidate in wanted]
-        affordable = CostOptimizer.enforce_budget_limits(worst_cases, self._spend)
-        if wanted:
-            numbers = {
-                "affordable": affordable,
-                "chosen": len(wanted),
-                "worst_case_micro_usd": sum(worst_cases),
-                "decision_limit_micro_usd": self._spend.limits.decision,
-            }
-            verdicts.append(GateVerdict(Reason.DECISION_BUDGET, affordable > 0, numbers))
-        return affordable
+    def _payable(self, wanted: list[Candidate], standing: Standing) -> list[Candidate]:
+        """Those that every limit can pay, one after the other, in their order."""
+        calls = [PlannedCall(it.member.name, it.member.provider, it.worst_case_micro_usd) for it in wanted]
+        paid = CostOptimizer.enforce_budget_limits(calls, self._spend, standing.committed_micro_usd)
+        names = {call.model_id for call in paid}
+        return [candidate for candidate in wanted if candidate.member.name in names]
+
+    def _budget(self, candidates: list[Candidate], chosen: list[Candidate], standing: Standing) -> GateVerdict:
+        limits = self._spend.limits
+        return GateVerdict(
+            Reason.DECISION_BUDGET,
+            bool(chosen),
+            {
+                "chosen": len(chosen),
+                "worst_case_micro_usd": sum(candidate.worst_case_micro_usd for candidate in chosen),
+                "cheapest_micro_usd": min(candidate.worst_case_micro_usd for candidate in candidates),
+                "decision_limit_micro_usd": limits.decision,
+                "market_committed_micro_usd": standing.committed_micro_usd,
+                "market_limit_micro_usd": limits.market_day,
+                "day_committed_micro_usd": self._spend.committed,
+                "day_limit_micro_usd": limits.day_hard,
+            },
+        )
 
     def _route_taken(self, route: Route, value: int) -> GateVerdict:
         options = self._policy.ensemble
@@ -197,26 +214,34 @@ class Planner:
             return Strategy.WEIGHTED_VOTING
         return self._policy.ensemble.strategy
 
-    def _choose(
-        self, snapshot: Snapshot, standing: Standing, route: Route, value: int
-    ) -> tuple[list[Candidate], list[Candidate], list[Candidate]]:
-        """Who could be asked, who is chosen, and who is asked to be heard of again."""
+    def _candidates(self, snapshot: Snapshot, standing: Standing, value: int) -> list[Candidate]:
+        """Who could be asked, best utility first; where everybody is asked, those that do not answer come last."""
         worst = standing.worst_case_micro_usd
-        priced = [(it, worst[it.name]) for it in self._policy.enabled_members if it.name in worst]
-        conditions = conditions_of(snapshot)
-        candidates = self._selector.order(priced, conditions, value)
+        priced = [
+            (it, worst[it.name])
+            for it in self._policy.enabled_members
+            if it.name in worst and it.name not in self._context.disputed
+        ]
+        candidates = self._selector.order(priced, conditions_of(snapshot), value)
         if self._policy.ensemble.member_policy == "all":
-            everyone = [*candidates, *_unavailable(priced, candidates)]
-            return everyone, everyone, []
+            return [*candidates, *_unavailable(priced, candidates)]
+        return candidates
+
+    def _chosen(self, snapshot: Snapshot, payable: list[Candidate], route: Route, value: int) -> list[Candidate]:
+        if self._policy.ensemble.member_policy == "all":
+            return payable
         if route is Route.SINGLE:
-            best = self._selector.select_optimal_model(priced, conditions, value)
-            chosen = [] if best is None else [best]
-        else:
-            chosen = fit(candidates)[: 2 if route is Route.PAIR else self._policy.ensemble.max_members]
-        if self._context.method is Method.SINGLE:
-            return candidates, chosen, []
+            members = [(it.member, it.worst_case_micro_usd) for it in payable]
+            best = self._selector.select_optimal_model(members, conditions_of(snapshot), value)
+            return [] if best is None else [best]
+        return payable[: 2 if route is Route.PAIR else self._policy.ensemble.max_members]
+
+    def _explored(self, snapshot: Snapshot, candidates: list[Candidate], chosen: list[Candidate]) -> list[Candidate]:
+        """Who is asked besides, to be heard of again."""
+        if not chosen or self._context.method is Method.SINGLE or self._policy.ensemble.member_policy == "all":
+            return []
         key = f"{snapshot.market.market_id}|{snapshot.quote.observed_at.isoformat()}"
-        return candidates, chosen, self._selector.explored(candidates, chosen, key)
+        return self._selector.explored(candidates, chosen, key)
 
     def _may_ask(self, verdicts: list[GateVerdict]) -> bool:
         failed = {verdict.gate for verdict in verdicts if not verdict.is_passed}

@@ -8,8 +8,9 @@ from ensemble_pipeline.ensemble.cost import CostOptimizer
 from ensemble_pipeline.ensemble.fallback import FallbackManager
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.performance import PerformanceTracker
-from ensemble_pipeline.ensemble.stored import health_json
+from ensemble_pipeline.ensemble.stored import accounts_json, health_json
 from ensemble_pipeline.store import calls
+from ensemble_pipeline.store.anomalies import open_disputes
 from ensemble_pipeline.store.contexts import StoredContext, save_context
 
 
@@ -20,6 +21,7 @@ def read_context(instance: Instance, batch_id: int, run_id: str, method: Method 
     with instance.database.connection() as connection:
         instance.register_members(connection)
         calls.save_settings(connection, settings_hash, instance.settings.snapshot(), now)
+        disputed = frozenset(it.model_id for it in open_disputes(connection))
     tracker, fallback = PerformanceTracker(instance), FallbackManager(instance)
     ranking = tracker.get_model_ranking()
     context = BatchContext(
@@ -37,6 +39,7 @@ def read_context(instance: Instance, batch_id: int, run_id: str, method: Method 
         spend=CostOptimizer(instance).monitor_spend().spend,
         settings_hash=settings_hash,
         code_version=code_version(),
+        disputed=disputed,
     )
     with instance.database.connection() as connection:
         return replace(context, context_id=save_context(connection, stored_context(context)))
@@ -57,5 +60,7 @@ def stored_context(context: BatchContext) -> StoredContext:
         budget_day=context.spend.day,
         spent_micro_usd=context.spend.spent,
         held_micro_usd=context.spend.held,
+        accounts=accounts_json(context.spend),
+        disputed=sorted(context.disputed),
         health=health_json(dict(context.health)),
     )

@@ -8,9 +8,11 @@ from pydantic import TypeAdapter
 
 from ensemble_pipeline.domain import Snapshot
 from ensemble_pipeline.ensemble.context import Filling, Standing
+from ensemble_pipeline.store.budget import Account, DaySpend
 from ensemble_pipeline.store.monitoring import ModelHealth
 
 _HEALTH = dict[str, ModelHealth]
+_ACCOUNTS = dict[str, dict[str, Account]]
 
 
 @cache
@@ -41,6 +43,20 @@ def health_json(health: dict[str, ModelHealth]) -> dict[str, Any]:
     """How the models answered lately."""
     written: dict[str, Any] = _adapter(_HEALTH).dump_python(health, mode="json")
     return written
+
+
+def accounts_json(spend: DaySpend) -> dict[str, Any]:
+    """The accounts of providers and models on a day."""
+    written: dict[str, Any] = _adapter(_ACCOUNTS).dump_python(
+        {"providers": dict(spend.providers), "models": dict(spend.models)}, mode="json"
+    )
+    return written
+
+
+def read_accounts(stored: Mapping[str, Any]) -> dict[str, dict[str, Account]]:
+    """The same as values; contexts from before accounts were kept have none."""
+    found: dict[str, dict[str, Account]] = _adapter(_ACCOUNTS).validate_python(dict(stored))
+    return found
 
 
 def read_health(stored: dict[str, Any]) -> dict[str, ModelHealth]:

@@ -9,6 +9,8 @@ from ensemble_pipeline.domain import MICRO_PER_USD
 from ensemble_pipeline.pipeline.resources import EnsembleResource
 from ensemble_pipeline.pipeline.tables import markdown_table
 
+_AUDITED = timedelta(days=31)
+
 
 @dg.asset_check(asset="budget_status", description="Spent and held stay within the day's hard limit; warns from 80%.")
 def budget_within_limits(ensemble: EnsembleResource) -> dg.AssetCheckResult:
@@ -31,12 +33,19 @@ def budget_within_limits(ensemble: EnsembleResource) -> dg.AssetCheckResult:
     asset="cost_report", blocking=True, description="The ledger equals the sum of the calls; nothing is booked twice."
 )
 def ledger_equals_calls(ensemble: EnsembleResource) -> dg.AssetCheckResult:
-    """Compare the ledger's accounts with reservations and calls."""
+    """Compare the ledger's accounts with reservations, and reservations with calls, of the last month."""
     from ensemble_pipeline.store import audit
 
-    with ensemble.instance().database.connection() as connection:
-        off = audit.ledger_differences(connection)
-    return dg.AssetCheckResult(passed=not off, metadata={"days_off": len(off), "differences": str(off[:5])})
+    instance = ensemble.instance()
+    first = instance.clock.now().date() - _AUDITED
+    with instance.database.connection() as connection:
+        off = {
+            "accounts_off": audit.ledger_differences(connection, first),
+            "days_off": audit.call_differences(connection, first),
+        }
+    return dg.AssetCheckResult(
+        passed=not any(off.values()), metadata={name: markdown_table(rows[:20]) for name, rows in off.items()}
+    )
 
 
 @dg.asset_check(

@@ -7,7 +7,7 @@ from ensemble_pipeline.providers.answers import ANSWER_SCHEMA
 from ensemble_pipeline.providers.base import ModelCatalogue, Prompt, RawReply
 from ensemble_pipeline.providers.http_errors import Endpoint
 from ensemble_pipeline.providers.texts import storable
-from ensemble_pipeline.providers.wire import Fields, Wire, read_catalogue
+from ensemble_pipeline.providers.wire import Fields, Wire, read_catalogue, read_usage
 
 API_VERSION = "2026-10-21"
 
@@ -30,16 +30,14 @@ class AnthropicClient:
         top = Fields(reply.data, self._endpoint)
         text = "".join(block.text("text") or "" for block in top.objects("content") if block.text("type") == "text")
         status, problem = _read_stop(top.name("stop_reason", "none"), max_output_tokens)
-        usage, cache_write_tokens = _read_usage(top.child("usage"))
         return RawReply(
             text=storable(text),
             response_model=top.name("model", model),
-            usage=usage,
+            usage=read_usage(top, _read_usage),
             reported_cost_micro_usd=None,
             latency_ms=reply.latency_ms,
             status=status,
             problem=problem,
-            cache_write_tokens=cache_write_tokens,
         )
 
     async def list_models(self) -> ModelCatalogue:
@@ -71,14 +69,17 @@ def _read_stop(stop_reason: str, max_output_tokens: int) -> tuple[CallStatus, st
     return CallStatus.UNREADABLE, f"the answer did not come to its end (stop_reason {stop_reason})"
 
 
-def _read_usage(usage: Fields) -> tuple[Usage, int]:
+def _read_usage(usage: Fields) -> Usage:
     written = usage.tokens("cache_creation_input_tokens", 0)
+    for_an_hour = usage.optional_child("cache_creation").tokens("ephemeral_1h_input_tokens", 0)
     cached = usage.tokens("cache_read_input_tokens", 0)
-    counted = Usage(
+    return Usage(
         # on this wire input_tokens leaves out what was read from or written to the cache
         input_tokens=usage.tokens("input_tokens") + written + cached,
         output_tokens=usage.tokens("output_tokens"),
         cached_input_tokens=cached,
         reasoning_tokens=usage.optional_child("output_tokens_details").tokens("thinking_tokens", 0),
+        cache_write_tokens=written,
+        cache_write_1h_tokens=min(for_an_hour, written),
+        web_searches=usage.optional_child("server_tool_use").tokens("web_search_requests", 0),
     )
-    return counted, written

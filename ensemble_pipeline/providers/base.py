@@ -24,18 +24,19 @@ class RawReply:
 
     `status` is provisional: ``ANSWERED`` says that the model finished, not that its text can be read;
     ``REFUSED_BY_MODEL`` and ``UNREADABLE`` are final and come with a `problem`. `response_model` is the model that
-    answered, which may be another than the one asked. `reported_cost_micro_usd` is the provider's own figure,
-    rounded up, or ``None``. `cache_write_tokens` are part of `usage.input_tokens` and may cost more than those.
+    answered, which may be another than the one asked. `usage` is ``None`` where none came that can be read.
+    `reported_cost_micro_usd` is the provider's own figure, rounded up, or ``None``; `unusable_report` what it said
+    where that is no amount of money.
     """
 
     text: str
     response_model: str
-    usage: Usage
+    usage: Usage | None
     reported_cost_micro_usd: int | None
     latency_ms: int
     status: CallStatus
     problem: str | None = None
-    cache_write_tokens: int = 0
+    unusable_report: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

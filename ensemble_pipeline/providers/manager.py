@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import Self
 
 from ensemble_pipeline.domain import CallStatus, ModelReply
-from ensemble_pipeline.errors import CredentialsError, SettingsError, UnknownPriceError
+from ensemble_pipeline.errors import CredentialsError, SettingsError
 from ensemble_pipeline.providers.answers import UnreadableAnswerError, read_answer
 from ensemble_pipeline.providers.anthropic import AnthropicClient
 from ensemble_pipeline.providers.base import ModelCatalogue, Prompt, ProviderClient, RawReply
 from ensemble_pipeline.providers.http_errors import Endpoint
 from ensemble_pipeline.providers.openai_chat import OpenAIChatClient
-from ensemble_pipeline.providers.prices import CostSource, cost_micro_usd
+from ensemble_pipeline.providers.prices import Cost, cost_of
 from ensemble_pipeline.settings import MemberSettings, ProviderSettings, Settings
 
 
@@ -29,17 +29,18 @@ class ProviderManager:
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         """Prepare the providers of `settings`, with keys from `environ`; connects to nothing yet."""
         self._providers = settings.providers
+        self._believable_factor = settings.budget.believable_factor
         self._environ = environ
         self._turns = {name: asyncio.Semaphore(it.max_concurrency) for name, it in self._providers.items()}
         self._clients: dict[str, ProviderClient] = {}
 
-    async def ask(self, member: MemberSettings, prompt: Prompt) -> ModelReply:
-        """Ask `member` once.
+    async def ask(self, member: MemberSettings, prompt: Prompt, held_micro_usd: int) -> ModelReply:
+        """Ask `member` once; `held_micro_usd` is the worst case reserved for it, by which its bill is judged.
 
         Returns:
             A billed reply. An unreadable answer or a refusal is one too: `answer` is then ``None`` and `problem` says
-            why. Where no source knows what the reply cost, `cost_micro_usd` is ``None`` and the caller's reservation
-            stands for it.
+            why. Where no source knows what the reply cost, or none can be believed, `cost_micro_usd` is ``None`` and
+            the caller's reservation stands for it; `anomalies` say what was odd about its cost.
 
         Raises:
             ProviderError: the subclass says what happened; `may_be_billed` whether something may be owed.
@@ -48,7 +49,7 @@ class ProviderManager:
         client = self._client(member.provider)
         async with self._turns[member.provider]:
             raw = await client.ask(member.model, prompt, member.max_output_tokens)
-        return _to_reply(raw, member)
+        return _to_reply(raw, cost_of(raw, member, held_micro_usd, self._believable_factor))
 
     def missing_key(self, member: MemberSettings) -> str | None:
         """The environment variable that has to hold a key before `member` can be asked, or ``None`` if all is set."""
@@ -110,30 +111,22 @@ class ProviderManager:
         return key
 
 
-def _to_reply(raw: RawReply, member: MemberSettings) -> ModelReply:
+def _to_reply(raw: RawReply, cost: Cost) -> ModelReply:
     status, answer, problem = raw.status, None, raw.problem
     if status is CallStatus.ANSWERED:
         try:
             answer = read_answer(raw.text)
         except UnreadableAnswerError as error:
             status, problem = CallStatus.UNREADABLE, str(error)
-    cost, source = _price(raw, member)
     return ModelReply(
         status=status,
         response_model=raw.response_model,
         text=raw.text,
         usage=raw.usage,
         latency_ms=raw.latency_ms,
-        cost_micro_usd=cost,
-        cost_source=source.value,
+        cost_micro_usd=cost.micro_usd,
+        cost_source=cost.source.value,
         answer=answer,
         problem=problem,
+        anomalies=cost.anomalies,
     )
-
-
-def _price(raw: RawReply, member: MemberSettings) -> tuple[int | None, CostSource]:
-    try:
-        return cost_micro_usd(raw, member)
-    except UnknownPriceError:
-        # the reply is paid for: throwing it away would lose the answer and save nothing
-        return None, CostSource.UNKNOWN

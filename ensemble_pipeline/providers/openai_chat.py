@@ -4,14 +4,16 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from ensemble_pipeline.domain import MICRO_PER_USD, CallStatus, Usage
+from ensemble_pipeline.errors import BadReplyError, EnsembleError
 from ensemble_pipeline.providers.answers import ANSWER_SCHEMA, ANSWER_SCHEMA_NAME
 from ensemble_pipeline.providers.base import ModelCatalogue, Prompt, RawReply
 from ensemble_pipeline.providers.http_errors import Endpoint, bad_reply
-from ensemble_pipeline.providers.texts import storable
-from ensemble_pipeline.providers.wire import Fields, Wire, read_catalogue
+from ensemble_pipeline.providers.texts import one_line, storable
+from ensemble_pipeline.providers.wire import Fields, Wire, read_catalogue, read_usage
 
 XAI_TICKS_PER_MICRO_USD = 10_000
 MAX_REPORTED_USD = 1_000_000
+_CLAIM_LENGTH = 80
 
 
 class OpenAIChatClient:
@@ -30,16 +32,16 @@ class OpenAIChatClient:
         if not choices:
             raise bad_reply(self._endpoint, "it holds no choice")
         status, text, problem = _read_choice(choices[0], max_output_tokens)
-        usage, cache_write_tokens = _read_usage(top.child("usage"))
+        reported, unusable = self._reported_cost(top)
         return RawReply(
             text=storable(text),
             response_model=top.name("model", model),
-            usage=usage,
-            reported_cost_micro_usd=self._reported_cost(top.child("usage")),
+            usage=read_usage(top, _read_usage),
+            reported_cost_micro_usd=reported,
             latency_ms=reply.latency_ms,
             status=status,
             problem=problem,
-            cache_write_tokens=cache_write_tokens,
+            unusable_report=unusable,
         )
 
     async def list_models(self) -> ModelCatalogue:
@@ -71,28 +73,45 @@ class OpenAIChatClient:
             body["provider"] = {"require_parameters": True}
         return body
 
-    def _reported_cost(self, usage: Fields) -> int | None:
+    def _reported_cost(self, top: Fields) -> tuple[int | None, str | None]:
+        """What the provider says the call cost, in micro-dollars; or what it said instead of an amount."""
+        try:
+            return self._amounts(top.optional_child("usage")), None
+        except _UnusableReportError as error:
+            return None, str(error)
+        except BadReplyError:
+            # usage is no object: told as missing usage
+            return None, None
+
+    def _amounts(self, usage: Fields) -> int | None:
         ticks = usage.data.get("cost_in_usd_ticks")
         if ticks is not None:
-            return self._micro_usd(ticks, Decimal(1) / XAI_TICKS_PER_MICRO_USD, "usage.cost_in_usd_ticks")
+            return _micro_usd(ticks, Decimal(1) / XAI_TICKS_PER_MICRO_USD, "usage.cost_in_usd_ticks")
         # other servers may use so plain a name for something else
         if self._endpoint.provider != "openrouter" or usage.data.get("cost") is None:
             return None
-        micro_usd = self._micro_usd(usage.data["cost"], Decimal(MICRO_PER_USD), "usage.cost")
+        micro_usd = _micro_usd(usage.data["cost"], Decimal(MICRO_PER_USD), "usage.cost")
         upstream = usage.optional_child("cost_details").data.get("upstream_inference_cost")
         if usage.data.get("is_byok") is True and upstream is not None:
             # with a key of one's own `cost` is OpenRouter's fee alone
-            micro_usd += self._micro_usd(upstream, Decimal(MICRO_PER_USD), "usage.cost_details.upstream_inference_cost")
+            micro_usd += _micro_usd(upstream, Decimal(MICRO_PER_USD), "usage.cost_details.upstream_inference_cost")
         return micro_usd
 
-    def _micro_usd(self, value: object, micro_usd_per_unit: Decimal, path: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
-            raise bad_reply(self._endpoint, f"{path} is not a number")
-        amount = Decimal(value)
-        # compared before multiplying: a huge exponent would exhaust the memory as an int
-        if not amount.is_finite() or not 0 <= amount <= MAX_REPORTED_USD * MICRO_PER_USD / micro_usd_per_unit:
-            raise bad_reply(self._endpoint, f"{path} is no amount of money")
-        return int((amount * micro_usd_per_unit).to_integral_value(ROUND_CEILING))
+
+class _UnusableReportError(EnsembleError):
+    """What a provider reports as the cost is no amount of money; the message names the field and what it holds."""
+
+
+def _micro_usd(value: object, micro_usd_per_unit: Decimal, path: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        raise _UnusableReportError(f"{path} is not a number: {one_line(repr(value), _CLAIM_LENGTH)}")
+    # an int of thousands of digits is longer than Python writes out, and a huge exponent would exhaust the memory as
+    # an int: compared before anything is made of them
+    is_amount = 0 <= value <= MAX_REPORTED_USD * MICRO_PER_USD / micro_usd_per_unit
+    if not is_amount or not Decimal(value).is_finite():
+        shown = "a number beyond all bounds" if value > 0 else f"{value:.6g}" if value > -(10**30) else "below zero"
+        raise _UnusableReportError(f"{path} is no amount of money: {shown}")
+    return int((Decimal(value) * micro_usd_per_unit).to_integral_value(ROUND_CEILING))
 
 
 def _read_choice(choice: Fields, max_output_tokens: int) -> tuple[CallStatus, str, str | None]:
@@ -110,18 +129,20 @@ def _read_choice(choice: Fields, max_output_tokens: int) -> tuple[CallStatus, st
     return CallStatus.ANSWERED, content, None
 
 
-def _read_usage(usage: Fields) -> tuple[Usage, int]:
+def _read_usage(usage: Fields) -> Usage:
     prompt_tokens = usage.tokens("prompt_tokens")
     completion_tokens = usage.tokens("completion_tokens", 0)
     total_tokens = usage.tokens("total_tokens", prompt_tokens + completion_tokens)
     prompt_details = usage.optional_child("prompt_tokens_details")
-    completion_details = usage.optional_child("completion_tokens_details")
-    counted = Usage(
+    cached = min(prompt_details.tokens("cached_tokens", 0), prompt_tokens)
+    output_tokens = max(completion_tokens, total_tokens - prompt_tokens)
+    reasoning = usage.optional_child("completion_tokens_details").tokens("reasoning_tokens", 0)
+    return Usage(
         input_tokens=prompt_tokens,
         # xAI leaves reasoning out of completion_tokens, OpenAI counts it in; the total always holds it
-        output_tokens=max(completion_tokens, total_tokens - prompt_tokens),
-        cached_input_tokens=min(prompt_details.tokens("cached_tokens", 0), prompt_tokens),
-        reasoning_tokens=completion_details.tokens("reasoning_tokens", 0),
+        output_tokens=output_tokens,
+        cached_input_tokens=cached,
+        reasoning_tokens=min(reasoning, output_tokens),
+        cache_write_tokens=min(prompt_details.tokens("cache_write_tokens", 0), prompt_tokens - cached),
+        web_searches=usage.optional_child("server_tool_use").tokens("web_search_requests", 0),
     )
-    written = prompt_details.tokens("cache_write_tokens", 0)
-    return counted, min(written, prompt_tokens - counted.cached_input_tokens)

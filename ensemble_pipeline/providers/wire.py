@@ -8,7 +8,7 @@ import asyncio
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 import httpx
 
 from ensemble_pipeline.clock import Stopwatch
-from ensemble_pipeline.errors import SettingsError
+from ensemble_pipeline.domain import Usage
+from ensemble_pipeline.errors import BadReplyError, SettingsError
 from ensemble_pipeline.providers.base import ModelCatalogue
 from ensemble_pipeline.providers.http_errors import (
     Endpoint,
@@ -171,6 +172,14 @@ class Fields:
     def name(self, key: str, default: str) -> str:
         """The string at `key` as a short name on one line; `default` where there is none."""
         return one_line(self.text(key) or "", _NAME_LENGTH) or default
+
+
+def read_usage(top: Fields, read: Callable[[Fields], Usage]) -> Usage | None:
+    """The usage of a reply by `read`, ``None`` where it is missing or cannot be read: the answer is paid for anyway."""
+    try:
+        return read(top.child("usage"))
+    except BadReplyError:
+        return None
 
 
 def read_catalogue(reply: WireReply, endpoint: Endpoint) -> ModelCatalogue:

@@ -18,7 +18,7 @@ from ensemble_pipeline.ensemble.conclude import conclude
 from ensemble_pipeline.ensemble.context import BatchContext, Method
 from ensemble_pipeline.ensemble.opinions import engine_of, opinion_on
 from ensemble_pipeline.ensemble.plan import Plan, Planner
-from ensemble_pipeline.ensemble.stored import read_health, read_inputs
+from ensemble_pipeline.ensemble.stored import read_accounts, read_health, read_inputs
 from ensemble_pipeline.errors import ReplayError, SettingsError
 from ensemble_pipeline.settings import MemberSettings, Policy
 from ensemble_pipeline.store import calibrations, chain, contexts, rankings
@@ -159,9 +159,10 @@ class _Replayer:
             calibration=self._calibration(calibration, kept.settings_hash, settings, policy),
             health=read_health(kept.health),
             operating_mode=kept.operating_mode,
-            spend=DaySpend(kept.budget_day, kept.spent_micro_usd, kept.held_micro_usd),
+            spend=DaySpend(kept.budget_day, kept.spent_micro_usd, kept.held_micro_usd, **read_accounts(kept.accounts)),
             settings_hash=kept.settings_hash,
             code_version=kept.code_version,
+            disputed=frozenset(kept.disputed),
         )
 
     def _calibration(

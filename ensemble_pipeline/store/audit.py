@@ -1,5 +1,7 @@
 """Comparisons that must come out even: the ledger with its calls, scores with their formula, rankings with windows."""
 
+from datetime import date
+
 from ensemble_pipeline.domain import Ranking
 from ensemble_pipeline.forecasting.windows import WINDOW_HOURS
 from ensemble_pipeline.store.database import Connection, Row, require_row
@@ -7,20 +9,40 @@ from ensemble_pipeline.store.score_arrays import DIMENSIONS
 from ensemble_pipeline.store.skill_keys import HISTOGRAMS
 
 
-def ledger_differences(connection: Connection) -> list[Row]:
-    """Days whose account differs from its reservations, or whose settled reservations differ from the calls."""
+def ledger_differences(connection: Connection, first: date) -> list[Row]:
+    """Accounts, from the UTC day `first` on, that differ from the sum of what was reserved and booked on them."""
     return connection.execute(
-        "with booked as (select budget_day::text as day,"
-        " sum(case state when 'settled' then actual_micro_usd when 'expired' then held_micro_usd else 0 end) as spent,"
-        " sum(held_micro_usd) filter (where state = 'held') as held,"
-        " coalesce(sum(actual_micro_usd), 0) as settled from budget_reservations group by 1),"
-        " called as (select budget_day::text as day, sum(cost_micro_usd) as cost from llm_queries"
-        " join budget_reservations using (reservation_id) group by 1)"
-        " select a.account_key as day, a.spent_micro_usd as account, b.spent::bigint as reservations,"
-        " b.settled::bigint as settled, c.cost::bigint as calls"
-        " from budget_accounts a left join booked b on b.day = a.account_key left join called c on c.day = b.day"
-        " where a.scope = 'day' and (a.spent_micro_usd <> coalesce(b.spent, 0)"
-        " or a.held_micro_usd <> coalesce(b.held, 0) or coalesce(b.settled, 0) <> coalesce(c.cost, 0)) order by 1"
+        "with booked as (select k.scope, k.account_key, sum(l.spent_micro_usd)::bigint as spent,"
+        " sum(l.held_micro_usd)::bigint as held, count(*) as calls from ledger l cross join lateral (values"
+        " ('day', l.budget_day::text), ('provider', l.budget_day || ' ' || l.provider),"
+        " ('model', l.budget_day || ' ' || l.model_id), ('market', l.budget_day || ' ' || l.market_id))"
+        " k(scope, account_key) where l.budget_day >= %(first)s group by 1, 2"
+        # a decision may have begun the day before
+        " union all select 'decision', l.snapshot_id::text, sum(l.spent_micro_usd)::bigint,"
+        " sum(l.held_micro_usd)::bigint, count(*) from ledger l where l.snapshot_id in"
+        " (select snapshot_id from budget_reservations where budget_day >= %(first)s) group by 2)"
+        " select a.scope, a.account_key, coalesce(a.spent_micro_usd, 0) as spent, coalesce(b.spent, 0) as spent_booked,"
+        " coalesce(a.held_micro_usd, 0) as held, coalesce(b.held, 0) as held_booked, a.calls, b.calls as calls_booked"
+        " from (select * from budget_accounts where scope = 'decision'"
+        ' or account_key collate "C" >= %(first)s::text) a'
+        " full join booked b using (scope, account_key)"
+        " where (a.scope is distinct from 'decision' or b.calls is not null)"
+        " and (coalesce(a.spent_micro_usd, 0), coalesce(a.held_micro_usd, 0), coalesce(a.calls, 0))"
+        " is distinct from (coalesce(b.spent, 0), coalesce(b.held, 0), coalesce(b.calls, 0)) order by 1, 2",
+        {"first": first},
+    ).fetchall()
+
+
+def call_differences(connection: Connection, first: date) -> list[Row]:
+    """Days from `first` on whose closed reservations differ from the calls recorded under them."""
+    return connection.execute(
+        "select r.budget_day as day, count(*) as reservations, count(q.query_id) as calls,"
+        " sum(r.booked_micro_usd)::bigint as booked, coalesce(sum(q.cost_micro_usd), 0)::bigint as cost"
+        " from budget_reservations r left join llm_queries q using (reservation_id)"
+        " where r.budget_day >= %s and r.state in ('settled', 'released') group by 1"
+        " having count(*) <> count(q.query_id) or bool_or(q.cost_micro_usd is distinct from r.booked_micro_usd)"
+        " order by 1",
+        [first],
     ).fetchall()
 
 

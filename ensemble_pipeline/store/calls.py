@@ -1,16 +1,17 @@
 """Model calls and the forecasts read from them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from ensemble_pipeline.domain import Answer, CallStatus, Forecast, PromptWording, Snapshot, Usage
-from ensemble_pipeline.store.database import AsyncConnection, Connection, require_row
+from ensemble_pipeline.store.database import AsyncConnection, Connection
 
-_SNAPSHOT_LOCKS = 0x736E6170  # class of advisory locks on snapshots: any number, the same in every process
+SNAPSHOT_LOCKS = 0x736E6170
+"""Class of the advisory locks on snapshots: any number, the same in every process."""
 
 SELECT_FORECASTS = "select forecast_id, snapshot_id, model_id, p_yes, confidence from forecasts"
 """Reads rows that make a `Forecast`; a condition follows."""
@@ -51,7 +52,7 @@ def lock_snapshots(connection: Connection, snapshot_ids: Sequence[int]) -> None:
     """Wait until no other session works on these snapshots, and keep others out until this session ends."""
     connection.execute(
         "select pg_advisory_lock(%s, id) from (select unnest(%s::int[]) as id order by id) as wanted",
-        [_SNAPSHOT_LOCKS, [snapshot_id % 2**31 for snapshot_id in snapshot_ids]],
+        [SNAPSHOT_LOCKS, [snapshot_id % 2**31 for snapshot_id in snapshot_ids]],
     )
 
 
@@ -128,56 +129,47 @@ async def answers_on(connection: AsyncConnection, snapshot_id: int) -> list[Fore
     return [Forecast(**row) for row in await cursor.fetchall()]
 
 
-async def save_query(connection: AsyncConnection, query: LLMQuery) -> int:
-    """Record an attempt; returns its id."""
-    usage = query.usage
-    cursor = await connection.execute(
-        "insert into llm_queries (reservation_id, snapshot_id, model_id, attempt, prompt_hash, prompt, requested_at,"
-        " latency_ms, status, http_status, response_model, response, problem, input_tokens, output_tokens,"
-        " cost_micro_usd, cost_source) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-        " returning query_id",
-        [
-            query.reservation_id,
-            query.snapshot_id,
-            query.model_id,
-            query.attempt,
-            query.prompt_hash,
-            query.prompt,
-            query.requested_at,
-            query.latency_ms,
-            query.status,
-            query.http_status,
-            query.response_model,
-            query.response,
-            query.problem,
-            None if usage is None else usage.input_tokens,
-            None if usage is None else usage.output_tokens,
-            query.cost_micro_usd,
-            query.cost_source,
-        ],
-    )
-    row = require_row(await cursor.fetchone())
-    return int(row["query_id"])
-
-
-async def save_forecast(
-    connection: AsyncConnection, query_id: int, model_id: str, snapshot: Snapshot, answer: Answer
+async def save_query(
+    connection: AsyncConnection, query: LLMQuery, snapshot: Snapshot | None = None, answer: Answer | None = None
 ) -> None:
-    """Record what a model said, with the conditions known when it was asked."""
+    """Record an attempt, with the forecast that was read from it and the conditions known when it was asked."""
+    values = {name: getattr(query, name) for name in _QUERY_COLUMNS} | _usage_values(query.usage)
+    if snapshot is None or answer is None:
+        await connection.execute(_INSERT_QUERY, values)
+        return
     await connection.execute(
-        "insert into forecasts (query_id, snapshot_id, market_id, model_id, asked_at, p_yes, confidence, reasoning,"
-        " market_p, volatility_regime, expiry_bucket) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-        [
-            query_id,
-            snapshot.snapshot_id,
-            snapshot.market.market_id,
-            model_id,
-            snapshot.quote.observed_at,
-            answer.p_yes,
-            answer.confidence,
-            answer.reasoning,
-            snapshot.quote.mid,
-            snapshot.regime,
-            snapshot.expiry,
-        ],
+        f"with q as ({_INSERT_QUERY} returning query_id)"
+        " insert into forecasts (query_id, snapshot_id, market_id, model_id, asked_at, p_yes, confidence, reasoning,"
+        " market_p, volatility_regime, expiry_bucket) select q.query_id, %(snapshot_id)s, %(market_id)s, %(model_id)s,"
+        " %(asked_at)s, %(p_yes)s, %(confidence)s, %(reasoning)s, %(market_p)s, %(regime)s, %(expiry)s from q",
+        values
+        | {
+            "market_id": snapshot.market.market_id,
+            "asked_at": snapshot.quote.observed_at,
+            "p_yes": answer.p_yes,
+            "confidence": answer.confidence,
+            "reasoning": answer.reasoning,
+            "market_p": snapshot.quote.mid,
+            "regime": snapshot.regime,
+            "expiry": snapshot.expiry,
+        },
     )
+
+
+_QUERY_COLUMNS = tuple(field.name for field in fields(LLMQuery) if field.name != "usage")
+_USAGE_COLUMNS = (
+    "input_tokens",
+    "output_tokens",
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "web_searches",
+)
+_INSERT_QUERY = (
+    f"insert into llm_queries ({', '.join((*_QUERY_COLUMNS, *_USAGE_COLUMNS))})"
+    f" values ({', '.join(f'%({name})s' for name in (*_QUERY_COLUMNS, *_USAGE_COLUMNS))})"
+)
+
+
+def _usage_values(usage: Usage | None) -> dict[str, int | None]:
+    return {name: None if usage is None else getattr(usage, name) for name in _USAGE_COLUMNS}

@@ -79,10 +79,12 @@ def calls_on(connection: Connection, snapshot_id: int) -> Sequence[Row]:
     """Every attempt at an answer on a snapshot: what was asked with which wording, what came back, what it cost."""
     return connection.execute(
         "select q.model_id, q.attempt, q.status, q.requested_at, q.latency_ms, q.http_status, q.response_model,"
-        " q.response, q.problem, q.input_tokens, q.output_tokens, q.cost_micro_usd, q.cost_source, q.prompt,"
+        " q.response, q.problem, q.input_tokens, q.output_tokens, q.cached_input_tokens, q.reasoning_tokens,"
+        " q.web_searches, l.spent_micro_usd as cost_micro_usd, q.cost_source, q.prompt,"
         " q.prompt_hash, p.role, p.version as prompt_version, p.system, f.forecast_id, f.p_yes, f.confidence,"
         " f.reasoning, mo.provider, mo.wire_model from llm_queries q join prompts p using (prompt_hash)"
-        " join models mo on mo.model_id = q.model_id left join forecasts f using (query_id)"
+        " join models mo on mo.model_id = q.model_id join ledger l using (reservation_id)"
+        " left join forecasts f using (query_id)"
         ' where q.snapshot_id = %s order by q.model_id collate "C", q.attempt',
         [snapshot_id],
     ).fetchall()

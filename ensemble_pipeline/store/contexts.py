@@ -1,6 +1,6 @@
 """What all decisions of a batch rested on besides ranking, calibration and settings. Append-only."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from ensemble_pipeline.store.database import Connection, Row, require_row
 
 @dataclass(frozen=True, slots=True)
 class StoredContext:
-    """One reading of the state before a batch was planned. `health` is JSON, money in micro-dollars."""
+    """One reading of the state before a batch was planned. `health` and `accounts` are JSON, money in micro-dollars."""
 
     batch_id: int
     run_id: str
@@ -26,14 +26,17 @@ class StoredContext:
     spent_micro_usd: int
     held_micro_usd: int
     health: dict[str, Any]
+    accounts: dict[str, Any] = field(default_factory=dict)
+    disputed: list[str] = field(default_factory=list)
 
 
-_COLUMNS = [field.name for field in fields(StoredContext)]
+_COLUMNS = [it.name for it in fields(StoredContext)]
 
 
 def save_context(connection: Connection, context: StoredContext) -> int:
     """Keep a context; returns its id."""
-    values = {name: getattr(context, name) for name in _COLUMNS} | {"health": Jsonb(context.health)}
+    values = {name: getattr(context, name) for name in _COLUMNS}
+    values |= {"health": Jsonb(context.health), "accounts": Jsonb(context.accounts)}
     row = connection.execute(
         f"insert into decision_contexts ({', '.join(_COLUMNS)}) values"
         f" ({', '.join(f'%({name})s' for name in _COLUMNS)}) returning context_id",

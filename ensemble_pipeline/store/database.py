@@ -108,6 +108,16 @@ class AsyncDatabase:
         async with self._pool.connection() as connection:
             yield connection
 
+    @asynccontextmanager
+    async def statement(self) -> AsyncIterator[AsyncConnection]:
+        """A pooled connection on which each statement is a transaction of its own: one message there, one back."""
+        async with self._pool.connection() as connection:
+            await connection.set_autocommit(True)
+            try:
+                yield connection
+            finally:
+                await connection.set_autocommit(False)
+
 
 def require_row(row: Row | None) -> Row:
     """The row of a statement that always returns one.

@@ -23,17 +23,16 @@ class ModelHealth:
 
 
 def call_history(connection: Connection, model_ids: Sequence[str], since: datetime, until: datetime) -> list[Row]:
-    """Per model since `since`: calls, failures, mean latency and cost of answers, failures in a row, the last of them.
+    """Per model since `since`: calls, failures, mean latency of answers, failures in a row, when the last one was.
 
     A failed attempt counts as one failure; unreadable answers and refusals count as failures too.
     """
     return connection.execute(
-        "with recent as (select model_id, query_id, requested_at, latency_ms, cost_micro_usd, status = 'answered' as ok"
+        "with recent as (select model_id, query_id, requested_at, latency_ms, status = 'answered' as ok"
         " from llm_queries where model_id = any(%(ids)s) and requested_at >= %(since)s and requested_at <= %(until)s),"
         " last_ok as (select model_id, max(query_id) as id from recent where ok group by 1)"
         " select m.model_id, count(r.query_id) as calls, count(*) filter (where not r.ok) as failures,"
         " avg(r.latency_ms) filter (where r.ok)::float8 as latency_ms,"
-        " avg(r.cost_micro_usd) filter (where r.ok)::float8 as cost_micro_usd,"
         " count(*) filter (where not r.ok and r.query_id > coalesce(l.id, 0)) as in_a_row,"
         " max(r.requested_at) filter (where not r.ok) as last_failure_at"
         " from unnest(%(ids)s::text[]) as m(model_id) left join recent r using (model_id)"
@@ -83,11 +82,12 @@ def replace_cost_report(connection: Connection, first: date, last: date) -> list
     connection.execute("delete from cost_report where day between %s and %s", [first, last])
     connection.execute(
         "insert into cost_report (day, model_id, category, calls, failed, cost_micro_usd, input_tokens, output_tokens)"
-        " select b.budget_day, q.model_id, e.category, count(*), count(*) filter (where q.status <> 'answered'),"
-        " sum(q.cost_micro_usd), coalesce(sum(q.input_tokens), 0), coalesce(sum(q.output_tokens), 0)"
-        " from llm_queries q join budget_reservations b using (reservation_id)"
-        " join market_snapshots s on s.snapshot_id = q.snapshot_id join markets m using (market_id)"
-        " join market_events e using (event_id) where b.budget_day between %s and %s group by 1, 2, 3",
+        " select l.budget_day, l.model_id, e.category, count(*),"
+        " count(*) filter (where q.status is distinct from 'answered'), sum(l.spent_micro_usd),"
+        " coalesce(sum(q.input_tokens), 0), coalesce(sum(q.output_tokens), 0)"
+        " from ledger l left join llm_queries q using (reservation_id) join markets m on m.market_id = l.market_id"
+        " join market_events e using (event_id) where l.budget_day between %s and %s and l.state <> 'held'"
+        " group by 1, 2, 3",
         [first, last],
     )
     return connection.execute(

@@ -54,12 +54,11 @@ def failures_by_model(connection: Connection) -> dict[str, int]:
 
 
 def spend(connection: Connection) -> Row:
-    """Micro-dollars spent on calls, and of them held by a crash and never confirmed."""
+    """Micro-dollars spent on calls whose end is known, and those that a crash left held and nobody confirmed."""
     return require_row(
         connection.execute(
-            "select coalesce(sum(actual_micro_usd), 0)::bigint as settled,"
-            " coalesce(sum(held_micro_usd) filter (where state = 'expired'), 0)::bigint as unconfirmed"
-            " from budget_reservations"
+            "select coalesce(sum(spent_micro_usd) filter (where state <> 'expired'), 0)::bigint as settled,"
+            " coalesce(sum(spent_micro_usd) filter (where state = 'expired'), 0)::bigint as unconfirmed from ledger"
         ).fetchone()
     )
 

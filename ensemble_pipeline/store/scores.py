@@ -126,11 +126,12 @@ def _recent(now: datetime) -> dict[str, datetime]:
 def unscored(connection: Connection, now: datetime) -> list[Row]:
     """Forecast × latest resolution pairs that are not in the ledger yet, oldest knowledge first."""
     return connection.execute(
-        "select u.*, m.event_id, m.opened_at, e.category, q.latency_ms, q.cost_micro_usd from ("
+        "select u.*, m.event_id, m.opened_at, e.category, q.latency_ms, l.spent_micro_usd as cost_micro_usd from ("
         "select f.forecast_id, r.resolution_id, f.model_id, f.market_id, f.volatility_regime, f.query_id,"
         " f.expiry_bucket, f.asked_at, r.resolved_at, r.known_at, f.p_yes, f.market_p, r.outcome, f.confidence"
         f"{_UNSCORED}) u join markets m using (market_id) join market_events e using (event_id)"
-        " join llm_queries q using (query_id) order by u.known_at, u.forecast_id",
+        " join llm_queries q using (query_id) join ledger l using (reservation_id)"
+        " order by u.known_at, u.forecast_id",
         _recent(now),
     ).fetchall()
 

@@ -6,8 +6,18 @@ from typing import Any
 
 from ensemble_pipeline.domain import PromptWording, Settlement, VolatilityRegime
 from ensemble_pipeline.store import calls, resolutions
-from ensemble_pipeline.store.database import Connection, Database
-from ensemble_pipeline_tests.store.rows import HOUR, NOW, market_of, quote_of, save_models, save_snapshot
+from ensemble_pipeline.store.database import Connection, Database, require_row
+from ensemble_pipeline_tests.store.rows import (
+    HOUR,
+    NOW,
+    call_of,
+    close,
+    hold,
+    market_of,
+    quote_of,
+    save_models,
+    save_snapshot,
+)
 
 SKILLS = {"a": 0.9, "b": 0.75, "c": 0.5}
 
@@ -52,18 +62,16 @@ def put_call(
     latency_ms: int = 1000,
 ) -> None:
     """One settled call of a model, as the ledger and the log of calls would hold it."""
-    row = connection.execute(
-        "select reservation_id from budget_reserve(%s, %s, %s, %s, null, null, %s)",
-        [snapshot, model, at.date(), 500, at],
-    ).fetchone()
-    assert row is not None
-    connection.execute("select budget_close(%s, 'settled', %s)", [row["reservation_id"], cost])
+    market = connection.execute("select market_id from market_snapshots where snapshot_id = %s", [snapshot]).fetchone()
+    reservation = hold(connection, call_of(snapshot, 500, model=model, market=require_row(market)["market_id"], at=at))
+    assert reservation is not None
+    close(connection, reservation, cost, at=at)
     problem = None if status == "answered" else "it said nothing"
     connection.execute(
         "insert into llm_queries (reservation_id, snapshot_id, model_id, attempt, prompt_hash, prompt, requested_at,"
         " latency_ms, status, response, problem, cost_micro_usd, cost_source, input_tokens, output_tokens)"
         " values (%s, %s, %s, %s, 'hash', '', %s, %s, %s, '{}', %s, %s, 'reported', 10, 20)",
-        [row["reservation_id"], snapshot, model, attempt, at, latency_ms, status, problem, cost],
+        [reservation, snapshot, model, attempt, at, latency_ms, status, problem, cost],
     )
 
 

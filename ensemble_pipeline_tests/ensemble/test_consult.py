@@ -18,10 +18,12 @@ from ensemble_pipeline.providers.prompts import BEGIN_MARKER, END_MARKER, PLACEH
 from ensemble_pipeline.sandbox.asking import Completion, Desk, Question, Refusal
 from ensemble_pipeline.sandbox.world import FailureKind, WorldAnswer
 from ensemble_pipeline.store import audit, decisions
+from ensemble_pipeline.store.budget import BudgetCall
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.evidence import save_evidence
 from ensemble_pipeline_tests.ensemble.venue import UNLIMITED, Play, playing
 from ensemble_pipeline_tests.sandbox.small_world import MODELS
+from ensemble_pipeline_tests.store.rows import DAY, hold
 
 ALL = {"member_policy": "all"}
 NAMES = sorted(model.name for model in MODELS)
@@ -38,8 +40,10 @@ def calls(play: Play) -> list[tuple[str, int, str]]:
 
 
 def assert_books_are_even(play: Play) -> None:
+    first = play.clock.now().date() - DAY
     with play.instance.database.connection() as connection:
-        assert audit.ledger_differences(connection) == []
+        assert audit.ledger_differences(connection, first) == []
+        assert audit.call_differences(connection, first) == []
     assert play.rows("select * from budget_reservations where state = 'held'") == []
 
 
@@ -141,8 +145,9 @@ def test_run_taken_up_after_a_crash_pays_nothing_twice(database: Database, monke
         context, plans = play.plan()
         half = [replace(plans[0], members=plans[0].members[:3]), replace(plans[1], members=plans[1].members[:1])]
         asyncio.run(consult(play.instance, context, half))
-        left_over = play.rows("select * from budget_reserve(1, 'xai-model', '2026-01-05', 777, null, null, now())")
-        assert left_over[0]["refused_scope"] is None
+        with database.connection() as connection:
+            left_over = BudgetCall(1, "kalshi:A-1", "xai", "xai-model", 777, context.now)
+            assert hold(connection, left_over) is not None
         spent = play.rows("select spent_micro_usd as n from budget_accounts where scope = 'day'")[0]["n"]
         assert ask(play) == Consultation(6, 0, 0, 4, 1)
         assert len(calls(play)) == 10

@@ -1,17 +1,18 @@
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from ensemble_pipeline.clock import SteppedClock
-from ensemble_pipeline.ensemble.cost import CostOptimizer, SpendStatus
+from ensemble_pipeline.ensemble.cost import CostOptimizer
 from ensemble_pipeline.ensemble.fallback import FallbackManager
 from ensemble_pipeline.ensemble.instance import Instance
-from ensemble_pipeline.store.budget import DaySpend, Limits
+from ensemble_pipeline.store.budget import Limits
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline_tests.ensemble.history import put_call, put_forecasts, table
 from ensemble_pipeline_tests.ensemble.parts import instance_of, member_of, settings_of
-from ensemble_pipeline_tests.store.rows import NOW
+from ensemble_pipeline_tests.store.rows import NOW, call_of, hold
 
 MINUTE = timedelta(minutes=1)
 
@@ -28,9 +29,9 @@ def test_alert_share_follows_what_is_spent_and_held(database: Database, hard: st
     snapshot = put_forecasts(database, {"a": 0.5})
     with database.connection() as connection:
         put_call(connection, snapshot, "a", attempt=2, cost=300)
-        connection.execute("select budget_reserve(%s, 'a', %s, 100, null, null, now())", [snapshot, NOW.date()])
+        assert hold(connection, call_of(snapshot, 100)) is not None
     status = CostOptimizer(instance_at(database, day_hard_usd=hard)).monitor_spend()
-    assert (status.spend, status.committed, status.alert_share) == (DaySpend(NOW.date(), 400, 100), 500, alert)
+    assert (status.spend.spent, status.spend.held, status.committed, status.alert_share) == (400, 100, 500, alert)
     assert CostOptimizer(instance_at(database)).monitor_spend(date(2026, 1, 1)).committed == 0
 
 
@@ -45,27 +46,13 @@ def test_soft_limit_is_reached_at_its_last_micro_dollar(
     assert status.is_soft_limit_reached is is_reached
 
 
-@pytest.mark.parametrize(
-    ("limits", "committed", "paid"),
-    [
-        (Limits(None, None, None), 10**9, 3),
-        (Limits(None, None, 30), 0, 2),
-        (Limits(None, None, 29), 0, 1),
-        (Limits(None, 100, None), 70, 2),
-        (Limits(None, 100, None), 100, 0),
-        (Limits(None, 0, None), 0, 0),
-        (Limits(None, None, 0), 0, 0),
-    ],
-)
-def test_calls_that_can_be_paid_are_those_that_fit_in_their_order(limits: Limits, committed: int, paid: int) -> None:
-    status = SpendStatus(DaySpend(NOW.date(), committed, 0), limits, 0.0)
-    optimizer = CostOptimizer(instance_of())
-    assert optimizer.enforce_budget_limits([10, 20, 30], status) == paid
-
-
 def test_limits_of_the_settings_become_micro_dollars() -> None:
-    limits = instance_of(settings_of(budget={"day_hard_usd": "0.000001", "day_soft_usd": "unlimited"})).limits
-    assert limits == Limits(None, 1, 80_000)
+    budget = {"day_hard_usd": "0.000001", "day_soft_usd": "unlimited", "provider_day_usd": {"xai": 5, "local": 0}}
+    settings = settings_of("a", "b", budget=budget)
+    members = (settings.members[0].model_copy(update={"day_usd": Decimal(1)}), settings.members[1])
+    limits = instance_of(settings.model_copy(update={"members": members})).limits
+    providers, models = {"xai": 5_000_000, "local": 0}, {"a": 1_000_000, "b": None}
+    assert limits == Limits(None, 1, 80_000, 240_000, providers, models)
 
 
 def test_cost_efficiency_counts_failures_into_the_cost_of_an_answer(database: Database) -> None:

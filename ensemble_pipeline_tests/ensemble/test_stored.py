@@ -16,7 +16,15 @@ from ensemble_pipeline.domain import Market, MarketStatus, Quote, RequestReason,
 from ensemble_pipeline.ensemble import code_version as code_version_module
 from ensemble_pipeline.ensemble.code_version import code_version
 from ensemble_pipeline.ensemble.context import Filling, Standing
-from ensemble_pipeline.ensemble.stored import health_json, inputs_of, read_health, read_inputs
+from ensemble_pipeline.ensemble.stored import (
+    accounts_json,
+    health_json,
+    inputs_of,
+    read_accounts,
+    read_health,
+    read_inputs,
+)
+from ensemble_pipeline.store.budget import Account, DaySpend
 from ensemble_pipeline.store.contexts import StoredContext, load_context, save_context
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.monitoring import ModelHealth
@@ -122,6 +130,7 @@ def test_health_comes_back_to_the_bit(health: dict[str, ModelHealth]) -> None:
 @pytest.mark.parametrize("latency_ms", [0.1 + 0.2, 1e-300, 5e-324, 1.7976931348623157e308, 1 / 3])
 def test_context_with_its_health_comes_back_from_the_database_to_the_bit(database: Database, latency_ms: float) -> None:
     health = {"a": ModelHealth("a", True, NOW.replace(microsecond=123457), 2, latency_ms, 7, 3, "half_open")}
+    spend = DaySpend(NOW.date(), 2**53 + 1, 3, {"xai": Account(2**53 + 1, 1)}, {"a": Account(7), "b": Account(0, 2)})
     with database.connection() as connection:
         like = load_context(connection, save_context_row(connection))
         kept = StoredContext(
@@ -138,11 +147,14 @@ def test_context_with_its_health_comes_back_from_the_database_to_the_bit(databas
             spent_micro_usd=2**53 + 1,
             held_micro_usd=3,
             health=health_json(health),
+            accounts=accounts_json(spend),
+            disputed=["a"],
         )
         found = load_context(connection, save_context(connection, kept))
     # the database writes a large number without its exponent, which is the same number
     assert replace(found, health={}) == replace(kept, health={})
     assert read_health(found.health) == health
+    assert read_accounts(found.accounts) == {"providers": spend.providers, "models": spend.models}
 
 
 def test_decimals_keep_their_scale() -> None:

@@ -237,7 +237,7 @@ def test_decision_on_demand_is_recorded_explained_replayed_and_paid_like_every_o
         with database.connection() as connection:
             assert replay(connection, decision.decision_id).difference is None
             told = explain(connection, decision.decision_id)
-            assert audit.ledger_differences(connection) == []
+            assert audit.ledger_differences(connection, play.clock.now().date()) == []
         assert told["reasoning"] == decision.reasoning
         assert told["context"]["method"] == ("agreement" if ask is agreed else "advanced")
         assert spent(play) == play.rows("select sum(cost_micro_usd)::bigint as n from llm_queries")[0]["n"] > 0

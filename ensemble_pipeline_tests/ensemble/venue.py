@@ -137,4 +137,4 @@ def playing(
         yield play
 
 
-UNLIMITED = {"day_soft_usd": "unlimited", "day_hard_usd": "unlimited", "decision_usd": "unlimited"}
+UNLIMITED = dict.fromkeys(("day_soft_usd", "day_hard_usd", "decision_usd", "market_day_usd"), "unlimited")

@@ -76,7 +76,7 @@ def _assert_nothing_twice(folder: Path) -> None:
     unpaid = count(
         folder,
         "budget_reservations r full join llm_queries q using (reservation_id)"
-        " where r.state is distinct from 'expired' and (q.query_id is null or r.actual_micro_usd <> q.cost_micro_usd)",
+        " where r.state is distinct from 'expired' and (q.query_id is null or r.booked_micro_usd <> q.cost_micro_usd)",
     )
     settled_twice = peek(
         folder, "select position_id from trade_log where kind = 'settle' group by 1 having count(*) > 1"

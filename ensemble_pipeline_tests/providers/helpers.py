@@ -9,6 +9,7 @@ from typing import Any
 from ensemble_pipeline.domain import Market, MarketStatus, ModelReply
 from ensemble_pipeline.providers.base import Prompt
 from ensemble_pipeline.providers.manager import ProviderManager
+from ensemble_pipeline.providers.prices import worst_case_micro_usd
 from ensemble_pipeline.providers.prompts import build_prompt
 from ensemble_pipeline.settings import MemberSettings, Settings
 
@@ -67,7 +68,8 @@ def ask(url: str, provider: str, environ: Mapping[str, str] = ENVIRON, **overrid
 
     async def run() -> ModelReply:
         async with ProviderManager(settings_at(url, **overrides), environ) as manager:
-            return await manager.ask(member_of(provider), prompt_of())
+            member, prompt = member_of(provider), prompt_of()
+            return await manager.ask(member, prompt, worst_case_micro_usd(prompt, member))
 
     return asyncio.run(run())
 

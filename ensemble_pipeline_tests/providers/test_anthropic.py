@@ -2,8 +2,7 @@ from typing import Any
 
 import pytest
 
-from ensemble_pipeline.domain import CallStatus, Usage
-from ensemble_pipeline.errors import BadReplyError
+from ensemble_pipeline.domain import AnomalyKind, CallStatus, Usage
 from ensemble_pipeline_tests.providers.helpers import KEY, ask, messages_body
 from ensemble_pipeline_tests.providers.loopback import always, serve
 
@@ -16,7 +15,7 @@ def test_usage_adds_the_cache_to_the_input() -> None:
     }
     with serve(always(messages_body(**usage))) as server:
         reply = ask(server.url, "anthropic")
-    assert reply.usage == Usage(2000, 200, 600, 50)
+    assert reply.usage == Usage(2000, 200, 600, 50, cache_write_tokens=400)
     # by hand: 1000 at 0.10, 400 written at 0.125, 600 read at 0.01, 200 at 0.50 dollars per million
     assert (reply.cost_micro_usd, reply.cost_source) == (256, "price_list")
 
@@ -59,6 +58,25 @@ def test_unfinished_answer_is_billed_and_says_why(stop_reason: str, status: Call
     assert reply.cost_micro_usd == 200
 
 
-def test_reply_without_usage_is_a_bad_reply() -> None:
-    with serve(always(messages_body() | {"usage": None})) as server, pytest.raises(BadReplyError, match="usage"):
-        ask(server.url, "anthropic")
+def test_cache_for_an_hour_and_web_searches_are_paid_at_their_own_prices() -> None:
+    usage: dict[str, Any] = {
+        "cache_creation_input_tokens": 400,
+        "cache_creation": {"ephemeral_5m_input_tokens": 300, "ephemeral_1h_input_tokens": 100},
+        "server_tool_use": {"web_search_requests": 1},
+    }
+    with serve(always(messages_body(**usage))) as server:
+        reply = ask(server.url, "anthropic")
+    assert reply.usage == Usage(1400, 200, cache_write_tokens=400, cache_write_1h_tokens=100, web_searches=1)
+    # 1000 at 0.10, 300 at 0.125, 100 at 0.20, 200 at 0.50 dollars per million, a search at a cent
+    assert (reply.cost_micro_usd, reply.cost_source) == (10_258, "price_list")
+    # the settings say that this member searches nothing
+    assert [it.kind for it in reply.anomalies] == [AnomalyKind.OVERRUN]
+
+
+@pytest.mark.parametrize("usage", [None, {"input_tokens": 5}, {"input_tokens": "many", "output_tokens": 1}])
+def test_reply_without_usage_keeps_the_answer_and_leaves_the_cost_unknown(usage: Any) -> None:
+    with serve(always(messages_body() | {"usage": usage})) as server:
+        reply = ask(server.url, "anthropic")
+    assert reply.answer is not None
+    assert (reply.usage, reply.cost_micro_usd) == (None, None)
+    assert [it.kind for it in reply.anomalies] == [AnomalyKind.USAGE_MISSING]

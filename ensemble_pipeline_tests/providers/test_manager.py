@@ -78,7 +78,7 @@ def test_unknown_provider_names_the_known_ones() -> None:
     stranger = member_of("openai").model_copy(update={"provider": "elsewhere"})
     manager = ProviderManager(settings_at("http://127.0.0.1:9"), ENVIRON)
     with pytest.raises(SettingsError, match="anthropic, local, openai, openrouter, xai"):
-        asyncio.run(manager.ask(stranger, prompt_of()))
+        asyncio.run(manager.ask(stranger, prompt_of(), 0))
 
 
 def test_url_that_is_none_names_its_setting() -> None:
@@ -105,7 +105,7 @@ def test_no_more_calls_are_under_way_than_the_settings_allow(bound: int) -> None
 
     async def run(url: str) -> None:
         async with ProviderManager(settings_at(url, max_concurrency=bound), ENVIRON) as manager:
-            replies = await asyncio.gather(*(manager.ask(member_of("openai"), prompt_of()) for _ in range(12)))
+            replies = await asyncio.gather(*(manager.ask(member_of("openai"), prompt_of(), 10_000) for _ in range(12)))
             assert all(reply.answer is not None for reply in replies)
 
     with serve(handler) as server:
@@ -124,8 +124,8 @@ def test_cancelled_call_gives_its_turn_back() -> None:
             member = member_of("local")
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
-                    await manager.ask(member, prompt_of(question="slow"))
-            assert (await manager.ask(member, prompt_of())).answer is not None
+                    await manager.ask(member, prompt_of(question="slow"), 0)
+            assert (await manager.ask(member, prompt_of(), 0)).answer is not None
 
     with serve(handler) as server:
         asyncio.run(run(server.url))

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from ensemble_pipeline.domain import CallStatus, Usage
+from ensemble_pipeline.domain import AnomalyKind, CallStatus, Usage
 from ensemble_pipeline.errors import BadReplyError
-from ensemble_pipeline_tests.providers.helpers import ANSWER, KEY, ask, chat_body
+from ensemble_pipeline_tests.providers.helpers import ANSWER, KEY, MODELS, ask, chat_body
 from ensemble_pipeline_tests.providers.loopback import always, serve
 
 
@@ -84,17 +84,64 @@ def test_openrouter_cost_is_taken_as_reported(usage: dict[str, Any], micro_usd: 
         ("openrouter", {"cost": 1e300}),
         ("openrouter", {"cost": "0.01"}),
         ("openrouter", {"cost": True}),
-        ("openrouter", {"cost": float("nan")}),
-        ("openrouter", {"cost": float("inf")}),
+        ("openrouter", {"cost": -(10**400)}),
+        ("openrouter", {"cost": 0.01, "is_byok": True, "cost_details": {"upstream_inference_cost": -1}}),
         ("xai", {"cost_in_usd_ticks": -1}),
         ("xai", {"cost_in_usd_ticks": 10**40}),
     ],
 )
-def test_impossible_reported_cost_is_a_bad_reply_that_may_be_billed(provider: str, cost: dict[str, Any]) -> None:
-    body = chat_body(usage={"prompt_tokens": 10, "completion_tokens": 5} | cost)
+def test_reported_cost_that_is_no_amount_is_told_and_the_list_asked_and_the_answer_kept(
+    provider: str, cost: dict[str, Any]
+) -> None:
+    models = {"openrouter": "x-ai/grok-4.6", "xai": "grok-4.3"}
+    body = chat_body(model=models[provider], usage={"prompt_tokens": 1000, "completion_tokens": 100} | cost)
+    with serve(always(body)) as server:
+        reply = ask(server.url, provider)
+    assert reply.answer is not None
+    # 1000 in and 100 out at 2 and 6, and at 1.25 and 2.50 dollars per million
+    assert (reply.cost_micro_usd, reply.cost_source) == ({"openrouter": 2600, "xai": 1500}[provider], "price_list")
+    [anomaly] = reply.anomalies
+    assert (anomaly.kind, anomaly.claimed_micro_usd) == (AnomalyKind.UNUSABLE_REPORT, None)
+    assert anomaly.claim.startswith("usage.cost")
+    assert len(anomaly.claim) < 200
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity"])
+def test_number_that_is_no_json_makes_the_whole_reply_bad(number: str) -> None:
+    body = chat_body(usage={"prompt_tokens": 10, "completion_tokens": 5, "cost": float(number.lower())})
     with serve(always(body)) as server, pytest.raises(BadReplyError) as caught:
-        ask(server.url, provider)
+        ask(server.url, "openrouter")
     assert caught.value.may_be_billed
+
+
+def test_cost_beyond_belief_is_told_and_the_list_asked() -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 100, "cost": 50}
+    with serve(always(chat_body(model="x-ai/grok-4.6", usage=usage))) as server:
+        reply = ask(server.url, "openrouter")
+    assert (reply.cost_micro_usd, reply.cost_source) == (2600, "price_list")
+    [anomaly] = reply.anomalies
+    assert (anomaly.kind, anomaly.claimed_micro_usd) == (AnomalyKind.ABSURD_COST, 50_000_000)
+
+
+def test_cost_above_the_worst_case_is_believed_and_told() -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "cost": 0.05}
+    with serve(always(chat_body(model="x-ai/grok-4.6", usage=usage))) as server:
+        reply = ask(server.url, "openrouter")
+    assert (reply.cost_micro_usd, reply.cost_source) == (50_000, "reported")
+    assert [it.kind for it in reply.anomalies] == [AnomalyKind.OVERRUN]
+
+
+def test_web_searches_are_paid_for_at_the_list_price() -> None:
+    usage = {
+        "prompt_tokens": 1000,
+        "completion_tokens": 200,
+        "total_tokens": 1200,
+        "server_tool_use": {"web_search_requests": 1},
+    }
+    with serve(always(chat_body(usage=usage))) as server:
+        reply = ask(server.url, "openai")
+    # 750 + 900 for tokens, a cent for the search
+    assert (reply.usage, reply.cost_micro_usd) == (Usage(1000, 200, web_searches=1), 11_650)
 
 
 def test_request_carries_schema_bound_and_key() -> None:
@@ -152,6 +199,10 @@ def test_reply_of_a_model_without_price_is_kept_with_its_cost_unknown() -> None:
         reply = ask(server.url, "openai")
     assert reply.status is CallStatus.ANSWERED
     assert (reply.cost_micro_usd, reply.cost_source) == (None, "unknown")
+    [anomaly] = reply.anomalies
+    assert anomaly.kind is AnomalyKind.PRICE_UNKNOWN
+    assert "never-heard-of" in anomaly.claim
+    assert "`input_usd_per_mtok`" in anomaly.claim
 
 
 @pytest.mark.parametrize(
@@ -161,12 +212,6 @@ def test_reply_of_a_model_without_price_is_kept_with_its_cost_unknown() -> None:
         chat_body(choices=None),
         chat_body(choices=["text"]),
         chat_body(choices=[{"message": "text"}]),
-        chat_body(usage=None),
-        chat_body(usage={"prompt_tokens": -1, "completion_tokens": 1}),
-        chat_body(usage={"prompt_tokens": True, "completion_tokens": 1}),
-        chat_body(usage={"prompt_tokens": 1.5, "completion_tokens": 1}),
-        chat_body(usage={"prompt_tokens": 10**12, "completion_tokens": 1}),
-        chat_body(usage={"prompt_tokens": 1, "completion_tokens_details": []}),
         ["not", "an", "object"],
         None,
     ],
@@ -176,6 +221,34 @@ def test_reply_that_breaks_the_wire_format_is_a_bad_reply(body: Any) -> None:
         ask(server.url, "openai")
     assert caught.value.may_be_billed
     assert caught.value.is_retryable
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        "many",
+        [],
+        {"prompt_tokens": -1, "completion_tokens": 1},
+        {"prompt_tokens": True, "completion_tokens": 1},
+        {"prompt_tokens": 1.5, "completion_tokens": 1},
+        {"prompt_tokens": 10**12, "completion_tokens": 1},
+        {"prompt_tokens": 1, "completion_tokens_details": []},
+    ],
+)
+@pytest.mark.parametrize("provider", ["openai", "openrouter", "xai"])
+def test_usage_that_cannot_be_read_leaves_the_cost_unknown_and_keeps_the_answer(provider: str, usage: Any) -> None:
+    with serve(always(chat_body(model=MODELS[provider], usage=usage))) as server:
+        reply = ask(server.url, provider)
+    assert reply.answer is not None
+    assert (reply.usage, reply.cost_micro_usd, reply.cost_source) == (None, None, "unknown")
+    assert [it.kind for it in reply.anomalies] == [AnomalyKind.USAGE_MISSING]
+
+
+def test_free_model_without_usage_is_free_and_nothing_is_odd() -> None:
+    with serve(always(chat_body(model="llama3.2", usage=None))) as server:
+        reply = ask(server.url, "local")
+    assert (reply.usage, reply.cost_micro_usd, reply.cost_source, reply.anomalies) == (None, 0, "settings", ())
 
 
 def test_text_that_a_database_cannot_hold_is_cleaned() -> None:

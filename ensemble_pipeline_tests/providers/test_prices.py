@@ -8,18 +8,29 @@ from genai_prices.data import providers as price_list
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble_pipeline.domain import CallStatus, Usage
+from ensemble_pipeline.domain import AnomalyKind, CallStatus, Usage
 from ensemble_pipeline.errors import SettingsError, UnknownPriceError
 from ensemble_pipeline.providers.base import Prompt, RawReply
-from ensemble_pipeline.providers.prices import CostSource, cost_micro_usd, max_input_tokens, worst_case_micro_usd
+from ensemble_pipeline.providers.prices import Cost, CostSource, cost_of, max_input_tokens, worst_case_micro_usd
+from ensemble_pipeline.settings import MemberSettings
 from ensemble_pipeline_tests.providers.helpers import MODELS, member_of, prompt_of
 
 SETTINGS_PRICES = {"input_usd_per_mtok": "3", "output_usd_per_mtok": "15"}
 LIST_NAMES = {"xai": "x-ai", "openai": "openai", "anthropic": "anthropic", "openrouter": "openrouter"}
 
 
-def reply_of(model: str, usage: Usage, reported: int | None = None, cache_write_tokens: int = 0) -> RawReply:
-    return RawReply("", model, usage, reported, 1, CallStatus.ANSWERED, cache_write_tokens=cache_write_tokens)
+ROOM = 10**12
+
+
+def reply_of(model: str, usage: Usage | None, reported: int | None = None, **changes: Any) -> RawReply:
+    return RawReply("", model, usage, reported, 1, CallStatus.ANSWERED, **changes)
+
+
+def cost_micro_usd(reply: RawReply, member: MemberSettings) -> tuple[int | None, CostSource]:
+    """The cost of a reply that nobody has a doubt about."""
+    found = cost_of(reply, member, ROOM, 10)
+    assert found.anomalies == ()
+    return found.micro_usd, found.source
 
 
 def test_reported_cost_comes_first_then_the_list_then_the_settings() -> None:
@@ -47,7 +58,12 @@ def test_fractions_are_rounded_up() -> None:
 def test_provider_of_ones_own_is_not_looked_up_in_the_list() -> None:
     member = member_of("local", model="gpt-5.4-mini", input_usd_per_mtok=None, output_usd_per_mtok=None)
     with pytest.raises(UnknownPriceError):
-        cost_micro_usd(reply_of("gpt-5.4-mini", Usage(1, 1)), member)
+        worst_case_micro_usd(prompt_of(), member)
+    assert kinds(cost_of(reply_of("gpt-5.4-mini", Usage(1, 1)), member, 5, 10)) == [AnomalyKind.PRICE_UNKNOWN]
+
+
+def kinds(cost: Cost) -> list[AnomalyKind]:
+    return [it.kind for it in cost.anomalies]
 
 
 @pytest.mark.parametrize("one", ["input_usd_per_mtok", "output_usd_per_mtok"])
@@ -83,19 +99,26 @@ def test_worst_case_of_a_decision_with_the_built_in_members_fits_its_budget() ->
     st.data(),
     st.integers(0, 400_000),
     st.booleans(),
+    st.integers(0, 3),
 )
 def test_no_usage_within_bounds_costs_more_than_the_worst_case(
-    provider: str, data: Any, length: int, has_settings: bool
+    provider: str, data: Any, length: int, has_settings: bool, searches: int
 ) -> None:
     prompt = Prompt("forecaster", 1, "", "", "x" * length)
-    member = member_of(provider, **(SETTINGS_PRICES if has_settings else {}))
-    tokens_in = data.draw(st.integers(0, max_input_tokens(prompt)))
+    given = {"max_web_searches": searches, "web_search_usd": "0.02"} | (SETTINGS_PRICES if has_settings else {})
+    member = member_of(provider, **given)
+    tokens_in = data.draw(st.integers(0, max_input_tokens(prompt) + searches * member.web_search_tokens))
     tokens_out = data.draw(st.integers(0, member.max_output_tokens))
     cached = data.draw(st.integers(0, tokens_in))
     written = data.draw(st.integers(0, tokens_in - cached))
-    reply = reply_of(member.model, Usage(tokens_in, tokens_out, cached), cache_write_tokens=written)
-    cost, _ = cost_micro_usd(reply, member)
-    assert 0 <= cost <= worst_case_micro_usd(prompt, member)
+    for_an_hour, reasoning = data.draw(st.integers(0, written)), data.draw(st.integers(0, tokens_out))
+    searches = data.draw(st.integers(0, member.max_web_searches))
+    usage = Usage(tokens_in, tokens_out, cached, reasoning, written, for_an_hour, searches)
+    worst = worst_case_micro_usd(prompt, member)
+    found = cost_of(reply_of(member.model, usage), member, worst, 1)
+    assert found.anomalies == ()
+    assert found.micro_usd is not None
+    assert 0 <= found.micro_usd <= worst
 
 
 @pytest.mark.parametrize("provider", LIST_NAMES)
@@ -109,9 +132,10 @@ def test_every_model_of_the_list_is_priced_or_unknown_and_bounded(provider: str)
             bound = worst_case_micro_usd(prompt, member)
         except UnknownPriceError:
             continue
-        usage = Usage(max_input_tokens(prompt), member.max_output_tokens, 500)
-        cost, source = cost_micro_usd(reply_of(model.id, usage, cache_write_tokens=500), member)
+        usage = Usage(max_input_tokens(prompt), member.max_output_tokens, 500, cache_write_tokens=500)
+        cost, source = cost_micro_usd(reply_of(model.id, usage), member)
         assert source is CostSource.PRICE_LIST
+        assert cost is not None
         assert 0 < cost <= bound
         priced += 1
     assert priced > 10
@@ -126,3 +150,50 @@ def test_importing_the_package_does_not_load_the_price_list() -> None:
 def test_settings_prices_of_more_than_a_micro_dollar_are_exact() -> None:
     member = member_of("local", input_usd_per_mtok="0.1", output_usd_per_mtok=Decimal("0.3"))
     assert cost_micro_usd(reply_of("any", Usage(10, 10)), member) == (4, CostSource.SETTINGS)
+
+
+def test_search_that_nobody_knows_the_price_of_is_refused_before_and_unknown_after() -> None:
+    member = member_of("openrouter", model="x-ai/grok-4.6", max_web_searches=2)
+    with pytest.raises(UnknownPriceError, match="`web_search_usd`"):
+        worst_case_micro_usd(prompt_of(), member)
+    found = cost_of(reply_of("x-ai/grok-4.6", Usage(100, 10, web_searches=1)), member, ROOM, 10)
+    assert (found.micro_usd, kinds(found)) == (None, [AnomalyKind.PRICE_UNKNOWN])
+    priced = member.model_copy(update={"web_search_usd": Decimal("0.004")})
+    # 100 in at 2 and 10 out at 6 dollars per million, and a search
+    assert cost_micro_usd(reply_of("x-ai/grok-4.6", Usage(100, 10, web_searches=1)), priced)[0] == 260 + 4000
+
+
+def test_worst_case_counts_each_search_with_what_it_finds() -> None:
+    prompt = Prompt("forecaster", 1, "", "s" * 400, "é" * 300)
+    member = member_of("openai", max_web_searches=3, web_search_tokens=1000)
+    # 2000 + 3 · 1000 in at 0.75, 1024 out at 4.50 dollars per million, three searches at a cent
+    assert worst_case_micro_usd(prompt, member) == 3750 + 4608 + 30_000
+
+
+@pytest.mark.parametrize(
+    ("reported", "usage", "expected", "odd"),
+    [
+        (1000, Usage(10, 10), (1000, "reported"), []),
+        (1001, Usage(10, 10), (1001, "reported"), ["overrun"]),
+        (10_000, Usage(10, 10), (10_000, "reported"), ["overrun"]),
+        (10_001, Usage(1000, 10), (795, "price_list"), ["absurd_cost"]),
+        # the list's own figure is not believed either, the settings' is
+        (10_001, Usage(10**9, 10), (9, "settings"), ["absurd_cost"]),
+        (10_001, None, (None, "unknown"), ["absurd_cost", "usage_missing"]),
+        (None, Usage(10**9, 10), (9, "settings"), ["absurd_cost"]),
+        (None, None, (None, "unknown"), ["usage_missing"]),
+    ],
+)
+def test_first_source_that_can_be_believed_says_the_cost(
+    reported: int | None, usage: Usage | None, expected: tuple[int | None, str], odd: list[str]
+) -> None:
+    member = member_of("openai", input_usd_per_mtok="0.000000009", output_usd_per_mtok="0")
+    found = cost_of(reply_of("gpt-5.4-mini", usage, reported), member, held_micro_usd=1000, believable_factor=10)
+    assert (found.micro_usd, found.source, kinds(found)) == (*expected, odd)
+
+
+def test_cost_of_what_the_settings_call_free_is_not_believed() -> None:
+    member = member_of("openrouter", model="own-model", input_usd_per_mtok="0", output_usd_per_mtok="0")
+    held = worst_case_micro_usd(prompt_of(), member)
+    found = cost_of(reply_of("own-model", Usage(10, 10), 1), member, held, 10)
+    assert (held, found.micro_usd, kinds(found)) == (0, 0, [AnomalyKind.ABSURD_COST])

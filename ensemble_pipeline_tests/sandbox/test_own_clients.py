@@ -5,6 +5,7 @@ import pytest
 from ensemble_pipeline.clock import SteppedClock
 from ensemble_pipeline.domain import CallStatus, Market, MarketStatus, ModelReply
 from ensemble_pipeline.providers.manager import ProviderManager
+from ensemble_pipeline.providers.prices import worst_case_micro_usd
 from ensemble_pipeline.providers.prompts import build_prompt
 from ensemble_pipeline.sandbox.synthetic import SyntheticWorld
 from ensemble_pipeline.sandbox.world import FailureKind, WorldMarket
@@ -49,7 +50,10 @@ def as_listed(market: WorldMarket) -> Market:
 async def ask_all(settings: Settings, market: Market) -> dict[str, ModelReply]:
     async with ProviderManager(settings, dict.fromkeys(KEYS, "sandbox")) as manager:
         prompt = build_prompt("forecaster", market, market.opened_at)
-        return {member.name: await manager.ask(member, prompt) for member in settings.members}
+        return {
+            member.name: await manager.ask(member, prompt, worst_case_micro_usd(prompt, member))
+            for member in settings.members
+        }
 
 
 def test_the_packages_own_clients_read_every_models_answer_and_cost() -> None:
@@ -70,6 +74,8 @@ def test_the_packages_own_clients_read_every_models_answer_and_cost() -> None:
         assert reply.status is CallStatus.ANSWERED
         assert reply.answer is not None
         assert reply.answer.p_yes == pytest.approx(truth.p_yes, abs=1e-6)
+        assert reply.usage is not None
+        assert reply.anomalies == ()
         assert reply.usage.output_tokens == truth.output_tokens
         owed = (
             reply.usage.input_tokens * model.input_usd_per_mtok + reply.usage.output_tokens * model.output_usd_per_mtok

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from ensemble_pipeline.domain import Listing, Market, MarketStatus, Quote, RequestReason, VolatilityRegime
-from ensemble_pipeline.store import calls, markets
+from ensemble_pipeline.store import budget, calls, markets
+from ensemble_pipeline.store.budget import BudgetCall, Closing, Limits
 from ensemble_pipeline.store.database import Connection, require_row
 
 NOW = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
@@ -76,3 +77,25 @@ def save_context_row(connection: Connection, at: datetime = NOW) -> int:
 def save_models(connection: Connection, *names: str) -> None:
     """Models that calls and scores may point at."""
     calls.save_models(connection, [(name, "local", name) for name in names], NOW)
+
+
+UNLIMITED = Limits(None, None, None)
+
+
+def call_of(
+    snapshot_id: int = 1, amount: int = 10, *, model: str = "a", market: str = "kalshi:RAIN-1", at: datetime = NOW
+) -> BudgetCall:
+    """A call of a local model that is about to leave."""
+    return BudgetCall(snapshot_id, market, "local", model, amount, at)
+
+
+def hold(connection: Connection, call: BudgetCall, limits: Limits = UNLIMITED) -> int | None:
+    """What the ledger says to one call: the reservation, or nothing."""
+    row = require_row(connection.execute(budget.RESERVE, budget.reserve_arguments([call], limits)).fetchone())
+    return None if row["reservation_id"] is None else int(row["reservation_id"])
+
+
+def close(connection: Connection, reservation: int, booked: int, *, at: datetime = NOW) -> None:
+    """Settle a reservation that was made at `at`."""
+    closing = Closing(reservation, at.date(), "settled", booked)
+    connection.execute(budget.CLOSE, budget.close_arguments([closing], at))

@@ -75,10 +75,13 @@ def member(**changes: str) -> str:
     return MEMBER.format(**(heard | changes))
 
 
-def reservation(state: str = "held", actual: str = "null", model: str = "a", held: str = "1") -> str:
+def reservation(
+    state: str = "held", booked: str = "null", model: str = "a", held: str = "1", closed: str = "null"
+) -> str:
     return (
-        "insert into budget_reservations (snapshot_id, model_id, budget_day, state, held_micro_usd, actual_micro_usd,"
-        f" reserved_at) values (1, '{model}', now(), '{state}', {held}, {actual}, now())"
+        "insert into budget_reservations (snapshot_id, market_id, provider, model_id, budget_day, state,"
+        " held_micro_usd, booked_micro_usd, reserved_at, closed_at) values"
+        f" (1, 'kalshi:RAIN-1', 'local', '{model}', now(), '{state}', {held}, {booked}, now(), {closed})"
     )
 
 
@@ -130,7 +133,12 @@ def run(connection: Connection, *statements: str) -> None:
         decision(model="'a'"),
         reservation(state="lost"),
         reservation(state="settled"),
-        reservation(actual="1"),
+        reservation(booked="1"),
+        reservation(closed="now()"),
+        reservation(state="settled", closed="now()"),
+        reservation(state="settled", booked="1"),
+        reservation(state="released", booked="1", closed="now()"),
+        reservation(state="expired", booked="2", closed="now()"),
         reservation(held="-1"),
         (
             "insert into resolutions (market_id, version, outcome, resolved_at, known_at)"

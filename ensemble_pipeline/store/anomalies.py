@@ -1,0 +1,81 @@
+"""What was odd about the cost of calls, and what somebody decided about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ensemble_pipeline.domain import CostAnomaly
+from ensemble_pipeline.store.calls import LLMQuery
+from ensemble_pipeline.store.database import AsyncConnection, Connection, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A cost that nobody can believe; its model is closed until somebody accepts or rejects it. Micro-dollars."""
+
+    anomaly_id: int
+    reservation_id: int
+    model_id: str
+    claim: str
+    claimed_micro_usd: int
+    booked_micro_usd: int
+    held_micro_usd: int
+    noticed_at: datetime
+
+
+async def save_anomaly(
+    connection: AsyncConnection, query: LLMQuery, odd: CostAnomaly, held: int, now: datetime
+) -> None:
+    """Keep what was odd about a call whose worst case `held` was reserved."""
+    await connection.execute(
+        "insert into cost_anomalies (reservation_id, model_id, kind, claim, claimed_micro_usd, booked_micro_usd,"
+        " held_micro_usd, noticed_at) values (%s, %s, %s, %s, %s, %s, %s, %s)",
+        [
+            query.reservation_id,
+            query.model_id,
+            odd.kind,
+            odd.claim,
+            odd.claimed_micro_usd,
+            query.cost_micro_usd,
+            held,
+            now,
+        ],
+    )
+
+
+def open_disputes(connection: Connection) -> list[Dispute]:
+    """Costs that nobody decided about yet, oldest first."""
+    rows = connection.execute(
+        "select anomaly_id, reservation_id, model_id, claim, claimed_micro_usd, booked_micro_usd, held_micro_usd,"
+        " noticed_at from cost_anomalies where kind = 'absurd_cost' and resolved_at is null order by anomaly_id"
+    )
+    return [Dispute(**row) for row in rows]
+
+
+def dispute_by_id(connection: Connection, anomaly_id: int) -> Dispute | None:
+    """An open dispute, locked for whoever decides about it; ``None`` where there is none of this number."""
+    row = connection.execute(
+        "select anomaly_id, reservation_id, model_id, claim, claimed_micro_usd, booked_micro_usd, held_micro_usd,"
+        " noticed_at from cost_anomalies where anomaly_id = %s and kind = 'absurd_cost' and resolved_at is null"
+        " for update",
+        [anomaly_id],
+    ).fetchone()
+    return None if row is None else Dispute(**row)
+
+
+def resolve(connection: Connection, anomaly_id: int, resolution: str, now: datetime) -> None:
+    """Note that a dispute was ``accepted`` or ``rejected``."""
+    connection.execute(
+        "update cost_anomalies set resolved_at = %s, resolution = %s where anomaly_id = %s",
+        [now, resolution, anomaly_id],
+    )
+
+
+def anomalies_since(connection: Connection, since: datetime) -> Sequence[Row]:
+    """Anomalies noticed since, by model and kind: how often, the newest claim and when."""
+    return connection.execute(
+        "select model_id, kind, count(*) as n, max(noticed_at) as last_at,"
+        " (array_agg(claim order by anomaly_id desc))[1] as claim from cost_anomalies where noticed_at >= %s"
+        ' group by 1, 2 order by model_id collate "C", kind',
+        [since],
+    ).fetchall()

@@ -1,0 +1,70 @@
+"""The asynchronous side of the budget ledger, for the many calls of one run.
+
+Belongs here: a reservation before each call leaves, and its booking with the record of the call, in one transaction.
+Does not: what the ledger decides (budget.py), what a call is (calls.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ensemble_pipeline.domain import Answer, CostAnomaly, Snapshot
+from ensemble_pipeline.errors import BudgetRefusedError
+from ensemble_pipeline.store import anomalies, budget, calls
+from ensemble_pipeline.store.budget import BudgetCall, Closing, Limits
+from ensemble_pipeline.store.calls import LLMQuery
+from ensemble_pipeline.store.coalescing import Coalescer
+from ensemble_pipeline.store.database import AsyncDatabase
+
+_MOST_TOGETHER = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """What came of a call: its record, the forecast read from it, how its reservation ends, what was odd."""
+
+    query: LLMQuery
+    closing: Closing
+    closed_at: datetime
+    snapshot: Snapshot | None = None
+    answer: Answer | None = None
+    held: int = 0
+    anomalies: tuple[CostAnomaly, ...] = ()
+
+
+class Ledger:
+    """Reserves and books for one event loop; calls that wait at the same time share a statement."""
+
+    def __init__(self, database: AsyncDatabase, limits: Limits) -> None:
+        self._database = database
+        self._limits = limits
+        self._reserving = Coalescer(self._reserve, _MOST_TOGETHER)
+        self._booking = Coalescer(self._book, _MOST_TOGETHER)
+
+    async def reserve(self, call: BudgetCall) -> int:
+        """Hold the worst case of `call` against all its accounts; returns the reservation.
+
+        Raises:
+            BudgetRefusedError: it would overshoot one of the limits; nothing is held.
+        """
+        outcome = await self._reserving.submit(call)
+        if isinstance(outcome, BudgetRefusedError):
+            raise outcome
+        return outcome
+
+    async def book(self, booking: Booking) -> None:
+        """Record a call and close its reservation, both or neither."""
+        await self._booking.submit(booking)
+
+    async def _reserve(self, wanted: Sequence[BudgetCall]) -> Sequence[int | BudgetRefusedError]:
+        async with self._database.statement() as connection:
+            return await budget.reserve(connection, wanted, self._limits)
+
+    async def _book(self, bookings: Sequence[Booking]) -> Sequence[None]:
+        async with self._database.connection() as connection, connection.pipeline():
+            for it in bookings:
+                await calls.save_query(connection, it.query, it.snapshot, it.answer)
+                for odd in it.anomalies:
+                    await anomalies.save_anomaly(connection, it.query, odd, it.held, it.closed_at)
+            await budget.close(connection, [it.closing for it in bookings], max(it.closed_at for it in bookings))
+        return [None] * len(bookings)
