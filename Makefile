@@ -5,8 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# one worker a core of the smallest machine the tests are meant for
-WORKERS := -n 2 --dist loadgroup
+# one worker a core of the smallest machine the tests are meant for; a file stays on one, in the order of the files
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 $(STAMP): requirements-dev.lock requirements-bootstrap.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }

@@ -20,12 +20,8 @@ _LONGEST_FIRST = ("journeys", "archives", "replay", "pipeline")
 _NUMBERS = count(1)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several workers share the tests: long files first, and each file, or what shares a world, on one worker."""
-    for item in items:
-        shares_world = "played" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("played" if shares_world else str(item.path)))
+    """Where two workers share the files, those that take long come first, so that both end at about the same time."""
     items.sort(key=_place)
 
 
