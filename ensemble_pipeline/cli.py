@@ -158,6 +158,59 @@ def mode(name: "Mode", cause: str) -> None:
 
 
 @cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable: the whole report.")
+def costs(as_json: bool) -> None:
+    """What calls cost by period and model, what it brought, where the day is heading, and what to do."""
+    from ensemble_pipeline.pipeline.budget import read_costs, show_costs
+
+    report = read_costs()
+    click.echo(json.dumps(report, indent=2) if as_json else show_costs(report))
+
+
+@cli.group()
+def budget() -> None:
+    """What may still be spent today, and bills that nobody can believe."""
+
+
+@budget.command("show")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def show_budget(as_json: bool) -> None:
+    """Today's accounts against their limits, and the alerts that are open."""
+    from ensemble_pipeline.pipeline import budget as room
+
+    found = room.read_budget()
+    click.echo(json.dumps(room.budget_json(*found), indent=2, default=str) if as_json else room.show_budget(*found))
+
+
+@budget.command("disputes")
+def show_disputes() -> None:
+    """Costs so far beyond the worst case that they are not believed; their models are not asked."""
+    from ensemble_pipeline.pipeline import budget as room
+
+    click.echo(room.show_disputes(room.read_disputes()))
+
+
+@budget.command("accept")
+@click.argument("number", type=int)
+@click.option("--cause", required=True, help="Why; kept with the decision.")
+def accept_dispute(number: int, cause: str) -> None:
+    """Book what a disputed bill claims, on the day of its call; the model may be asked again."""
+    from ensemble_pipeline.pipeline import budget as room
+
+    click.echo(room.decide(number, "accepted", cause))
+
+
+@budget.command("reject")
+@click.argument("number", type=int)
+@click.option("--cause", required=True, help="Why; kept with the decision.")
+def reject_dispute(number: int, cause: str) -> None:
+    """Leave a disputed bill as it is booked; the model may be asked again."""
+    from ensemble_pipeline.pipeline import budget as room
+
+    click.echo(room.decide(number, "rejected", cause))
+
+
+@cli.command()
 @click.argument("decision_id", type=int)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, with every prompt and raw answer.")
 def explain(decision_id: int, as_json: bool) -> None:

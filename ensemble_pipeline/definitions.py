@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from ensemble_pipeline.pipeline.assets.costs import budget_status, cost_report
+from ensemble_pipeline.pipeline.assets.costs import budget_status, cost_efficiency, cost_report
 from ensemble_pipeline.pipeline.assets.judgements import calibration_tables, judgements
 from ensemble_pipeline.pipeline.assets.markets import EXTERNAL
 from ensemble_pipeline.pipeline.assets.monitoring import model_health
@@ -27,6 +27,7 @@ defs = dg.Definitions(
         judgements,
         model_health,
         budget_status,
+        cost_efficiency,
         cost_report,
     ],
     asset_checks=CHECKS,

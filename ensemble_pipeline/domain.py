@@ -337,6 +337,31 @@ class Forecast:
     confidence: float
 
 
+class CacheKind(StrEnum):
+    """Whose earlier answer it is: to the same market, or to another that asks the same."""
+
+    SAME = "same"
+    SIMILAR = "similar"
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierAnswer:
+    """A model's earlier answer that was looked at before it is asked again.
+
+    `refusal` is empty where the answer may be given again, else says what changed since. `age_s` in seconds,
+    `price_distance` between the two prices in log-odds (``None``: neither is known), `similarity` of the two markets
+    in [0, 1], `saved_micro_usd` what the answer cost when it was asked for.
+    """
+
+    forecast_id: int
+    kind: CacheKind
+    refusal: str
+    age_s: float
+    price_distance: float | None
+    similarity: float
+    saved_micro_usd: int
+
+
 @dataclass(frozen=True, slots=True)
 class Ranked:
     """One model's line in a ranking: shrunk skill (Brier points, negative is better than the panel) and weight.

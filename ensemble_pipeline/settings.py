@@ -203,6 +203,28 @@ class EnsembleSettings(_Frozen):
     )
 
 
+class CacheSettings(_Frozen):
+    """When a model's earlier answer is given again in place of a new one."""
+
+    is_enabled: bool = Field(True, description="Whether earlier answers are given again at all.")
+    max_age_minutes: float = Field(30, ge=0, description="Oldest answer that is given again.")
+    max_price_move_logit: float = Field(
+        0.1, ge=0, description="Distance of the two prices, in log-odds, from which on the answer is not given again."
+    )
+    min_confidence: Probability = Field(0.5, description="Answers with less confidence are not kept.")
+    min_similarity: float = Field(
+        0.9, ge=0.9, le=1, description="Likeness from which on another market counts as asking the same."
+    )
+    shadow_share: Probability = Field(0.05, description="Share of hits that are asked for real, to measure the loss.")
+    max_brier_loss: float = Field(
+        0.005,
+        gt=0,
+        lt=1,
+        description="Loss in Brier points that must be ruled out before similar markets share answers.",
+    )
+    min_shadow_events: int = Field(50, ge=10, description="Settled events of shadow samples that this takes at least.")
+
+
 class MethodSettings(_Frozen):
     """Which ways of deciding are allowed, each by its own switch."""
 
@@ -256,6 +278,7 @@ class Policy(BaseModel):
     methods: MethodSettings = MethodSettings()
     members: tuple[MemberSettings, ...] = Field((), description="The models that may be asked.")
     budget: BudgetSettings = BudgetSettings()
+    cache: CacheSettings = CacheSettings()
     gates: GateSettings = GateSettings()
     sizing: SizingSettings = SizingSettings()
     ensemble: EnsembleSettings = EnsembleSettings()
@@ -315,6 +338,7 @@ class Settings(HistorySettings):
     multi_model_ensemble: bool = Field(True, description="Master switch; off: one model decides every market.")
     methods: MethodSettings = MethodSettings()
     budget: BudgetSettings = BudgetSettings()
+    cache: CacheSettings = CacheSettings()
     gates: GateSettings = GateSettings()
     sizing: SizingSettings = SizingSettings()
     exits: ExitSettings = ExitSettings()

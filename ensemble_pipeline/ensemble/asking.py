@@ -21,6 +21,10 @@ class Questions:
         self._is_price_shown = options.show_market_price
         self._evidence = evidence
 
+    def evidence_on(self, snapshot: Snapshot) -> Sequence[Evidence]:
+        """What members read about the market of `snapshot`."""
+        return self._evidence.get(snapshot.market.market_id, ())
+
     def prompt(self, member: MemberSettings, snapshot: Snapshot, asked_at: datetime) -> Prompt:
         """What `member` is asked about `snapshot` at `asked_at`.
 
@@ -32,7 +36,7 @@ class Questions:
             member.role,
             snapshot.market,
             asked_at,
-            self._evidence.get(snapshot.market.market_id, ()),
+            self.evidence_on(snapshot),
             snapshot.quote.mid if self._is_price_shown else None,
         )
 

@@ -10,7 +10,7 @@ from ensemble_pipeline.ensemble.context import BatchContext, Filling
 from ensemble_pipeline.ensemble.engine import Consensus
 from ensemble_pipeline.ensemble.offers import Offer, best_offer, demanded_edge, stance
 from ensemble_pipeline.ensemble.ordering import Order, Sizer
-from ensemble_pipeline.ensemble.plan import Plan
+from ensemble_pipeline.ensemble.plan import Plan, answers_demanded
 from ensemble_pipeline.ensemble.stored import inputs_of
 from ensemble_pipeline.forecasting.pooling import anchor_to_price
 from ensemble_pipeline.settings import GateSettings, Policy
@@ -129,13 +129,8 @@ class _Gates:
             yield pair_agrees(consensus, quote, self._policy)
 
     def _answers(self) -> GateVerdict:
-        options, answers = self._policy.ensemble, len(self._consensus.answered)
-        demanded = {
-            Route.SINGLE: 1,
-            Route.PAIR: 2,
-            Route.FULL: options.min_answers,
-            Route.ENHANCED: options.min_answers_enhanced,
-        }[self._plan.route]
+        answers = len(self._consensus.answered)
+        demanded = answers_demanded(self._policy.ensemble, self._plan.route)
         return GateVerdict(Reason.TOO_FEW_ANSWERS, answers >= demanded, {"answers": answers, "demanded": demanded})
 
     def _consent(self) -> Iterator[GateVerdict]:

@@ -1,7 +1,7 @@
 """Asking the members: each attempt reserved before it leaves and booked after it, whatever came of it.
 
 What is in the database already is not asked again: a run that died half-way is taken up where it stopped, and pays
-for nothing twice.
+for nothing twice. Members that give an earlier answer again are not asked at all.
 """
 
 import asyncio
@@ -15,20 +15,22 @@ from typing import Any, Literal
 import stamina
 
 from ensemble_pipeline.clock import Stopwatch
-from ensemble_pipeline.domain import CallStatus, ModelReply, Strategy
+from ensemble_pipeline.domain import CallStatus, EarlierAnswer, ModelReply, Strategy
 from ensemble_pipeline.ensemble.asking import Questions, read_questions
+from ensemble_pipeline.ensemble.cache import Asked, is_worth_keeping, key_of
 from ensemble_pipeline.ensemble.context import BatchContext
 from ensemble_pipeline.ensemble.fallback import FallbackManager
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.opinions import engine_of, question_of
 from ensemble_pipeline.ensemble.plan import Plan
-from ensemble_pipeline.errors import BudgetRefusedError, ProviderError, ProviderTimeoutError
+from ensemble_pipeline.errors import BudgetRefusedError, ProviderError, ProviderTimeoutError, SettingsError
 from ensemble_pipeline.providers.base import Prompt
 from ensemble_pipeline.providers.manager import ProviderManager
 from ensemble_pipeline.providers.prices import worst_case_micro_usd
 from ensemble_pipeline.providers.prompts import prompt_wording
 from ensemble_pipeline.settings import MemberSettings
-from ensemble_pipeline.store import budget, calls
+from ensemble_pipeline.store import answer_cache, budget, calls
+from ensemble_pipeline.store.answer_cache import CacheUse
 from ensemble_pipeline.store.budget import BudgetCall, Closing, ClosingState
 from ensemble_pipeline.store.calls import Attempts, LLMQuery
 from ensemble_pipeline.store.database import AsyncDatabase
@@ -36,7 +38,7 @@ from ensemble_pipeline.store.ledger import Booking, Ledger
 
 _MAX_WAIT_S = 5.0
 
-Outcome = Literal["answered", "failed", "refused", "resumed"]
+Outcome = Literal["answered", "failed", "refused", "resumed", "reused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Consultation:
     refused_by_budget: int
     resumed: int
     expired_reservations: int
+    reused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,9 @@ async def consult(instance: Instance, context: BatchContext, plans: Sequence[Pla
             asking = _Asking(instance, context, questions, database, manager, made)
             outcomes = await asyncio.gather(*(asking.ask_all(plan) for plan in plans if plan.members))
     counts = Counter(outcome for of_plan in outcomes for outcome in of_plan)
-    return Consultation(counts["answered"], counts["failed"], counts["refused"], counts["resumed"], expired)
+    return Consultation(
+        counts["answered"], counts["failed"], counts["refused"], counts["resumed"], expired, counts["reused"]
+    )
 
 
 class _Asking:
@@ -119,6 +124,7 @@ class _Asking:
         self._ledger = Ledger(database, instance.limits)
         self._fallback = FallbackManager(instance)
         self._engine = engine_of(instance.settings.policy, context)
+        self._asked = Asked(instance.settings.policy, context.calibration, context.now)
 
     async def ask_all(self, plan: Plan) -> list[Outcome]:
         """Ask the plan's members; where one fails and a stand-by is available, ask that one instead."""
@@ -130,7 +136,8 @@ class _Asking:
         results = list(await asyncio.gather(*(self._ask(plan, member) for member in plan.members)))
         consulted = [member.name for member in plan.members]
         for result in list(results):
-            if result != "failed":
+            # who failed, or could not be paid any more, makes room for another, who may cost less
+            if result not in ("failed", "refused"):
                 continue
             substitute = self._fallback.initiate_failover(plan.standby, consulted, dict(self._context.health))
             if substitute is None:
@@ -154,6 +161,34 @@ class _Asking:
         return results
 
     async def _ask(self, plan: Plan, member: MemberSettings) -> Outcome:
+        if (earlier := plan.reuse.given.get(member.name)) is not None:
+            return await self._give_again(plan, member, earlier)
+        outcome = await self._ask_for_real(plan, member)
+        await self._note_look(plan, member, outcome)
+        return outcome
+
+    async def _give_again(self, plan: Plan, member: MemberSettings, earlier: EarlierAnswer) -> Outcome:
+        snapshot = plan.snapshot
+        async with self._database.connection() as connection:
+            is_new = await answer_cache.give_again(connection, snapshot, member.name, earlier.forecast_id)
+            if is_new:
+                await answer_cache.note_use(
+                    connection, CacheUse(snapshot.snapshot_id, member.name, earlier, "hit", "unchanged"), self._now()
+                )
+        return "reused" if is_new else "resumed"
+
+    async def _note_look(self, plan: Plan, member: MemberSettings, outcome: Outcome) -> None:
+        """Keep why an earlier answer was not given again, or that it is to be compared with the new one."""
+        earlier = plan.standing.earlier.get(member.name)
+        if earlier is None or outcome in ("resumed", "refused"):
+            return
+        is_compared = member.name in plan.reuse.shadowed and outcome == "answered"
+        cause = earlier.refusal or ("sampled" if is_compared else "not_answered")
+        use = CacheUse(plan.snapshot.snapshot_id, member.name, earlier, "shadow" if is_compared else "miss", cause)
+        async with self._database.connection() as connection:
+            await answer_cache.note_use(connection, use, self._now())
+
+    async def _ask_for_real(self, plan: Plan, member: MemberSettings) -> Outcome:
         made = self._made.get((plan.snapshot.snapshot_id, member.name), Attempts(0, is_answered=False, is_final=False))
         left = self._instance.settings.ensemble.max_attempts - made.count
         if made.is_answered:
@@ -194,6 +229,10 @@ class _Asking:
             reply = await self._manager.ask(member, question.prompt, worst)
         except ProviderError as error:
             await self._ledger.book(self._failed(call, error, watch.elapsed_ms()))
+            raise
+        except SettingsError:
+            # nothing was sent
+            await self._ledger.close(call.closing("released", 0), self._now())
             raise
         await self._ledger.book(self._answered(call, reply))
         return reply
@@ -243,12 +282,18 @@ class _Asking:
             problem=reply.problem,
             usage=reply.usage,
         )
+        policy, question = self._instance.settings.policy, call.question
+        snapshot, member = question.plan.snapshot, question.member
+        key = None
+        if is_worth_keeping(policy, member, snapshot, reply):
+            key = key_of(self._asked, member, snapshot, self._questions.evidence_on(snapshot))
         return Booking(
             query,
             call.closing("settled", cost),
             self._now(),
-            snapshot=call.question.plan.snapshot,
+            snapshot=snapshot,
             answer=reply.answer,
+            key=key,
             held=call.held_micro_usd,
             anomalies=reply.anomalies,
         )

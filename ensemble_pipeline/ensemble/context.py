@@ -5,14 +5,15 @@ they are read (decide.py), what is made of them (plan.py, conclude.py).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from ensemble_pipeline.domain import Quote, Ranking
+from ensemble_pipeline.domain import EarlierAnswer, Quote, Ranking
 from ensemble_pipeline.settings import Policy
 from ensemble_pipeline.store.budget import BudgetRefusal, DaySpend
 from ensemble_pipeline.store.calibrations import Calibration
+from ensemble_pipeline.store.efficiency import Efficiency
 from ensemble_pipeline.store.monitoring import ModelHealth
 from ensemble_pipeline.store.portfolio import Exposure
 from ensemble_pipeline.store.rankings import ModelStrength
@@ -40,7 +41,7 @@ class BatchContext:
     """What all decisions of a batch rest on, read once so that they rest on the same.
 
     `degraded` names the models whose accuracy is shown to have got worse, `disputed` those that billed what nobody can
-    believe and are closed.
+    believe and are closed. `efficiency` says what a dollar buys from whom; ``None`` where nobody looked.
     """
 
     context_id: int
@@ -58,6 +59,7 @@ class BatchContext:
     settings_hash: str
     code_version: str
     disputed: frozenset[str] = frozenset()
+    efficiency: Efficiency | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ class Standing:
     """What was known of one market when it was planned: earlier analyses, cash, and what a call of each model may cost.
 
     Money in micro-dollars. A model whose price nobody knows is absent from `worst_case_micro_usd`.
-    `committed_micro_usd` is what was spent and held on this market before, that day.
+    `committed_micro_usd` is what was spent and held on this market before, that day, `earlier` the answers that
+    models gave before, with what speaks against giving them again, `heard` the models that answered about this very
+    snapshot before a run was cut off: they are paid for, and cost nothing more.
     """
 
     analyses_today: int
@@ -73,6 +77,8 @@ class Standing:
     cash_micro_usd: int
     worst_case_micro_usd: Mapping[str, int]
     committed_micro_usd: int = 0
+    earlier: Mapping[str, EarlierAnswer] = field(default_factory=dict)
+    heard: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

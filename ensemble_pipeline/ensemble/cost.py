@@ -1,32 +1,25 @@
-"""What answers cost, what the day has cost, and whom the remaining money can pay."""
+"""``CostOptimizer``: what the day has cost, whom the remaining money can pay, and what a dollar buys from whom.
+
+Belongs here: reading the ledger for whoever plans or reports. Does not: planning itself (spend.py), the formulas of
+efficiency (efficiency.py), the report (cost_report.py).
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
+from ensemble_pipeline.ensemble.efficiency import efficiencies, share_of_worst_case
 from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.performance import PerformanceTracker
 from ensemble_pipeline.ensemble.spend import PlannedCall, SpendStatus
-from ensemble_pipeline.store import budget, monitoring
+from ensemble_pipeline.store import budget, monitoring, rankings
+from ensemble_pipeline.store import efficiency as stored
+from ensemble_pipeline.store.efficiency import Efficiency
 
-
-@dataclass(frozen=True, slots=True)
-class CostEfficiency:
-    """One model's calls over some days, in micro-dollars."""
-
-    model_id: str
-    calls: int
-    failed: int
-    cost_micro_usd: int
-
-    @property
-    def cost_per_answer_micro_usd(self) -> float | None:
-        """Cost of one usable answer, failures included; ``None`` where there was none."""
-        answered = self.calls - self.failed
-        return self.cost_micro_usd / answered if answered else None
+LOOK_BACK = timedelta(days=30)
 
 
 class CostOptimizer:
-    """Reads the ledger; decides who can be paid."""
+    """Reads the ledger; knows who can be paid, and who is worth it."""
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
@@ -62,9 +55,25 @@ class CostOptimizer:
         """
         return status.payable(wanted, market_committed)
 
-    def calculate_cost_efficiency(self, days: int = 30) -> list[CostEfficiency]:
-        """Rebuild the cost report of the last `days` days, and return it by model, dearest first."""
-        last = self._instance.clock.now().date()
+    def calculate_cost_efficiency(self, as_of: datetime | None = None) -> Efficiency:
+        """What each model's answers cost in each category over 30 days, and the skill a dollar buys; recorded.
+
+        Args:
+            as_of: What is known at this instant counts, and nothing later; default: now.
+        """
+        at = as_of or self._instance.clock.now()
+        ranking = PerformanceTracker(self._instance).get_model_ranking(at)
         with self._instance.database.connection() as connection:
-            rows = monitoring.replace_cost_report(connection, last - timedelta(days=days - 1), last)
-        return [CostEfficiency(**row) for row in rows]
+            costs = stored.call_costs(connection, at - LOOK_BACK, at)
+            strengths = rankings.strengths_of(connection, ranking.ranking_id)
+            levels = rankings.levels_of(connection, ranking.ranking_id)
+            rows = efficiencies(costs, ranking, strengths, levels, self._instance.settings.ensemble)
+            share = share_of_worst_case(costs)
+            return stored.save_efficiency(connection, at, ranking.ranking_id, share, rows)
+
+    def get_cost_efficiency(self, as_of: datetime | None = None) -> Efficiency:
+        """The newest reading as of an instant (default: now); before the first one, the first is made."""
+        at = as_of or self._instance.clock.now()
+        with self._instance.database.connection() as connection:
+            found = stored.latest_efficiency(connection, at)
+        return found if found is not None else self.calculate_cost_efficiency(at)

@@ -6,11 +6,13 @@ conclude.py; here it is read and written.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ensemble_pipeline.domain import Quote, Snapshot
 from ensemble_pipeline.ensemble.asking import Questions, read_questions
+from ensemble_pipeline.ensemble.cache import Asked, Memory
+from ensemble_pipeline.ensemble.cache_evidence import refusals, weigh_evidence
 from ensemble_pipeline.ensemble.conclude import conclude
 from ensemble_pipeline.ensemble.consult import consult
 from ensemble_pipeline.ensemble.context import BatchContext, Filling, Method, Standing
@@ -21,8 +23,11 @@ from ensemble_pipeline.ensemble.plan import Plan, Planner
 from ensemble_pipeline.ensemble.reading import read_context
 from ensemble_pipeline.errors import UnknownPriceError
 from ensemble_pipeline.providers.prices import worst_case_micro_usd
+from ensemble_pipeline.settings import Policy
 from ensemble_pipeline.store import calls, decisions, markets
+from ensemble_pipeline.store.answer_cache import shadow_pairs
 from ensemble_pipeline.store.budget import market_spend, refusals_on
+from ensemble_pipeline.store.database import Connection
 from ensemble_pipeline.store.decisions import Analyses, EnsembleDecision
 from ensemble_pipeline.venues.base import Venue
 
@@ -64,25 +69,34 @@ def plan(
         cash = decisions.portfolio(connection, instance.bankroll_micro_usd, context.now).cash
         committed = market_spend(connection, ids, context.now.date())
         questions = read_questions(connection, instance.settings.ensemble, snapshots, context.now)
+        heard = calls.forecasts_on(connection, [snapshot.snapshot_id for snapshot in snapshots])
+        memory = _memory(connection, instance.settings.policy, context, snapshots)
     nothing = Analyses(0, None)
     plans = []
     for snapshot in snapshots:
         before = history.get(snapshot.market.market_id, nothing)
+        answered = tuple(it.model_id for it in heard.get(snapshot.snapshot_id, []))
         standing = Standing(
             analyses_today=before.today,
             last_analysis_at=before.last_at,
             cash_micro_usd=cash,
-            worst_case_micro_usd=_worst_cases(instance, questions, snapshot, context),
+            worst_case_micro_usd=_worst_cases(instance, questions, snapshot, context) | dict.fromkeys(answered, 0),
             committed_micro_usd=committed.get(snapshot.market.market_id, 0),
+            earlier=memory.earlier(snapshot, instance.settings.enabled_members, questions.evidence_on(snapshot)),
+            heard=answered,
         )
         plans.append(planner.plan(snapshot, standing))
     return context, plans
 
 
-def _worst_cases(
-    instance: Instance, questions: Questions, snapshot: Snapshot, context: BatchContext
-) -> Mapping[str, int]:
-    found = {}
+def _memory(connection: Connection, policy: Policy, context: BatchContext, snapshots: Sequence[Snapshot]) -> Memory:
+    """Earlier answers as of the batch, and of which kinds the shadow sample lets them be given again."""
+    evidence = weigh_evidence(shadow_pairs(connection, context.now), policy.cache)
+    return Memory.read(connection, Asked(policy, context.calibration, context.now), snapshots, refusals(evidence))
+
+
+def _worst_cases(instance: Instance, questions: Questions, snapshot: Snapshot, context: BatchContext) -> dict[str, int]:
+    found: dict[str, int] = {}
     for member in instance.settings.enabled_members:
         try:
             found[member.name] = worst_case_micro_usd(questions.prompt(member, snapshot, context.now), member)

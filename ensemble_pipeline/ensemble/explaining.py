@@ -46,7 +46,11 @@ def explain(connection: Connection, decision_id: int) -> dict[str, Any]:
             "known_before": decision.inputs.get("standing"),
             # what was kept for decisions recorded before contexts were is made up to satisfy their keys
             "context": asdict(contexts.load_context(connection, decision.context_id)) if decision.inputs else None,
-            "answers": _answers(decision, chain.calls_on(connection, decision.snapshot_id)),
+            "answers": _answers(
+                decision,
+                chain.calls_on(connection, decision.snapshot_id),
+                chain.repeats_on(connection, decision.snapshot_id),
+            ),
             "ranking": _ranking(ranking, names),
             "windows": chain.windows_behind(connection, decision.ranking_id, names),
             "calibration": None if calibration is None else asdict(calibration),
@@ -73,8 +77,11 @@ def _market(connection: Connection, decision: EnsembleDecision) -> Mapping[str, 
     return {"market": asdict(snapshot.market), "quote": asdict(snapshot.quote), "regime": snapshot.regime}
 
 
-def _answers(decision: EnsembleDecision, calls: Sequence[Row]) -> list[dict[str, Any]]:
-    """Each member with its attempts; who was asked and is no member (nobody answered, or it failed) comes last."""
+def _answers(decision: EnsembleDecision, calls: Sequence[Row], repeats: Mapping[str, Row]) -> list[dict[str, Any]]:
+    """Each member with its attempts, or the earlier answer that it gave again.
+
+    Who was asked and is no member (nobody answered, or it failed) comes last.
+    """
     members = set(decision.models_consulted)
     others = sorted({call["model_id"] for call in calls} - members)
     said = [*decision.members, *(MemberOpinion(name, None, None, None, 0.0) for name in others)]
@@ -85,6 +92,7 @@ def _answers(decision: EnsembleDecision, calls: Sequence[Row]) -> list[dict[str,
             "confidence": member.confidence,
             "weight": member.weight,
             "propensity": member.propensity,
+            "repeats": repeats.get(member.model_id),
             "attempts": [_attempt(call) for call in calls if call["model_id"] == member.model_id],
         }
         for member in said

@@ -23,8 +23,9 @@ from ensemble_pipeline.forecasting.segments import judge_segments, shrink_within
 from ensemble_pipeline.forecasting.sequences import confidence_sequence
 from ensemble_pipeline.forecasting.trend import trend
 from ensemble_pipeline.settings import EnsembleSettings
-from ensemble_pipeline.store.rankings import ModelStrength, ModelTrend
+from ensemble_pipeline.store.rankings import ModelStrength, ModelTrend, PanelLevel
 from ensemble_pipeline.store.score_arrays import DIMENSIONS, ScoreArrays
+from ensemble_pipeline.store.skill_keys import EVERY_SEGMENT
 
 _ALPHA = 0.05
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -45,20 +46,23 @@ class Judgement:
     correlations: Correlations
     trends: tuple[ModelTrend, ...]
     strengths: tuple[ModelStrength, ...]
+    levels: tuple[PanelLevel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Panel:
     """One row per question, one column per model: who said what, and what came of it.
 
-    `log_odds` holds what each model said, `difference` its difference to the panel; NaN where it is absent. `recent`
-    marks the questions that the longest window holds, `event_at` the place of each question's event in the order in
-    which events became known, `event_known_at_s` when they did.
+    `log_odds` holds what each model said, `difference` its difference to the panel; NaN where it is absent. `brier` is
+    the panel's mean Brier score. `recent` marks the questions that the longest window holds, `event_at` the place of
+    each question's event in the order in which events became known, `event_known_at_s` when they did.
     """
 
     names: tuple[str, ...]
     log_odds: Floats
     difference: Floats
+    brier: Floats
+    outcome: Integers
     recency: Floats
     event: Integers
     known_at_s: Integers
@@ -96,6 +100,7 @@ def judge(data: ScoreArrays, members: Sequence[str], window_from_s: int, options
         correlations,
         _trends(panel, levelled, by_event),
         _strengths(panel, levelled, ranked, options),
+        _levels(panel, options),
     )
 
 
@@ -130,6 +135,8 @@ def _panel(data: ScoreArrays, names: tuple[str, ...], window_from_s: int, option
         names=names,
         log_odds=_log_odds(np.asarray(p_yes, dtype=np.float64), options.clip),
         difference=skill.panel_differences(p_yes, outcome),
+        brier=np.nanmean(np.square(p_yes - outcome[:, None]), axis=1),
+        outcome=outcome,
         recency=recency,
         event=event,
         known_at_s=known,
@@ -265,6 +272,40 @@ def _strengths(
         for i, name in enumerate(panel.names)
         if estimate.n[i]
     )
+
+
+def _levels(panel: _Panel, options: EnsembleSettings) -> tuple[PanelLevel, ...]:
+    """By how much the panel beats the base rate, over all and in each category, drawn towards that over all."""
+    names = panel.segment_names["category"]
+    overall = _level(panel, EVERY_SEGMENT, panel.recent)
+    if overall is None:
+        return ()
+    found = [overall[0]]
+    for index, name in enumerate(names):
+        here = _level(panel, name, panel.recent & (panel.segment["category"] == index))
+        if here is None:
+            continue
+        own, n_eff = here
+        share = n_eff / (n_eff + options.segment_prior_events)
+        gain = overall[0].gain + share * (own.gain - overall[0].gain)
+        # what is drawn towards the whole errs as the whole does, for the rest as its own record
+        errors = (overall[0].standard_error, own.standard_error)
+        error = None if None in errors else float(np.hypot((1 - share) * (errors[0] or 0), share * (errors[1] or 0)))
+        found.append(PanelLevel(name, gain, error, own.events))
+    return tuple(found)
+
+
+def _level(panel: _Panel, category: str, here: NDArray[np.bool_]) -> tuple[PanelLevel, float] | None:
+    if not here.any():
+        return None
+    outcome, recency = panel.outcome[here], panel.recency[here]
+    base_rate = np.average(outcome, weights=recency)
+    gain = np.square(base_rate - outcome) - panel.brier[here]
+    estimate = skill.estimate_skill(gain[:, None], panel.event[here], recency)
+    level = PanelLevel(
+        category, float(estimate.delta[0]), _or_none(estimate.standard_error[0]), int(estimate.events[0])
+    )
+    return level, float(estimate.n_eff[0])
 
 
 def _trends(panel: _Panel, levelled: Floats, by_event: Floats) -> tuple[ModelTrend, ...]:

@@ -14,7 +14,7 @@ from ensemble_pipeline.ensemble.performance import PerformanceTracker
 from ensemble_pipeline.forecasting.contribution import leave_one_out
 from ensemble_pipeline.forecasting.pooling import median_pool
 from ensemble_pipeline.forecasting.scoring import brier_score
-from ensemble_pipeline.store import decisions, monitoring, reports, worlds
+from ensemble_pipeline.store import alerts, decisions, monitoring, reports, worlds
 from ensemble_pipeline.store.budget import day_spend
 from ensemble_pipeline.store.database import Row
 
@@ -43,6 +43,7 @@ class EnsembleMonitor:
                 "spend_today_usd": today.spent / MICRO_PER_USD,
                 "held_usd": today.held / MICRO_PER_USD,
                 "paper": _money(reports.paper_result(connection)),
+                "alerts": alerts.open_alerts(connection),
                 "learnt_until": _iso(reports.window_counts(connection)["learnt_until"]),
             }
 

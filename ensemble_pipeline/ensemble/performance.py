@@ -136,7 +136,9 @@ class PerformanceTracker:
         members = self._instance.register_members(connection)
         data = load_known(connection, as_of, through)
         said = judge(data, members, int(window_from.timestamp()), self._instance.settings.ensemble)
-        return rankings.save_ranking(connection, as_of, said.ranked, said.correlations, said.trends, said.strengths)
+        return rankings.save_ranking(
+            connection, as_of, said.ranked, said.correlations, said.trends, said.strengths, said.levels
+        )
 
     def get_model_ranking(self, as_of: datetime | None = None) -> Ranking:
         """The ranking in force as of an instant (default: now); before the first one, equal weights are recorded."""

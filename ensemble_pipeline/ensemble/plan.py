@@ -3,8 +3,9 @@
 Pure: everything it needs is handed in, so that the same plan can be made again years later.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -12,10 +13,13 @@ from ensemble_pipeline.domain import MICRO_PER_USD, GateVerdict, MarketStatus, R
 from ensemble_pipeline.ensemble.context import BatchContext, Method, Standing
 from ensemble_pipeline.ensemble.cost import CostOptimizer
 from ensemble_pipeline.ensemble.instance import limits_of
+from ensemble_pipeline.ensemble.reuse import Reuse, choose_reuse
 from ensemble_pipeline.ensemble.selection import Candidate, ModelSelector, conditions_of, fit
 from ensemble_pipeline.ensemble.spend import PlannedCall, SpendStatus
-from ensemble_pipeline.settings import MemberSettings, Policy
+from ensemble_pipeline.settings import EnsembleSettings, MemberSettings, Policy
 
+# what these spare is money: a decision from earlier answers spends none
+_SPARED_BY_REUSE = frozenset({Reason.DAILY_BUDGET, Reason.COOLDOWN, Reason.MARKET_DAY_COUNT})
 # beyond these gates nobody may be asked, whatever the member policy says
 _HARD_GATES = frozenset({Reason.NOT_OPEN, Reason.EMERGENCY_MODE, Reason.DAILY_BUDGET, Reason.NO_MEMBER})
 
@@ -25,7 +29,7 @@ class Plan:
     """What is to be done about one snapshot; `refusal` is the first gate that failed.
 
     `members` are in the order of their utility, those that a draw let in last, named in `drawn`; `propensity` says
-    with what chance the selection asks each.
+    with what chance the selection asks each. `reuse` says which of them give an earlier answer again.
     """
 
     snapshot: Snapshot
@@ -38,6 +42,7 @@ class Plan:
     standing: Standing
     propensity: Mapping[str, float] = field(default_factory=dict)
     drawn: frozenset[str] = frozenset()
+    reuse: Reuse = field(default_factory=Reuse)
 
     @property
     def chosen(self) -> tuple[MemberSettings, ...]:
@@ -72,8 +77,15 @@ class Planner:
         self._policy = policy
         self._context = context
         self._spend = SpendStatus(context.spend, limits_of(policy))
+        self._pressure = self._spend.pressure(policy.budget.economise_from_share)
         self._selector = ModelSelector(
-            policy.ensemble, context.ranking, context.health, context.strengths, context.degraded
+            policy.ensemble,
+            context.ranking,
+            context.health,
+            context.strengths,
+            context.degraded,
+            context.efficiency,
+            self._pressure,
         )
 
     def plan(self, snapshot: Snapshot, standing: Standing) -> Plan:
@@ -81,8 +93,10 @@ class Planner:
         value = self._trade_value(snapshot, standing.cash_micro_usd)
         hours_left = (snapshot.market.closes_at - self._context.now) / timedelta(hours=1)
         route = self._route(value, hours_left)
-        verdicts = [*self._early_gates(snapshot, standing), self._near_expiry(hours_left)]
-        candidates = self._candidates(snapshot, standing, value)
+        early = self._early_gates(snapshot, standing)
+        reuse = self._reuse(snapshot, standing, route, early)
+        verdicts = [*_passed_by_reuse(early, reuse), self._near_expiry(hours_left)]
+        candidates = self._candidates(snapshot, standing, value, reuse)
         may_be_chosen = candidates if self._policy.ensemble.member_policy == "all" else fit(candidates)
         chosen = self._chosen(snapshot, self._payable(may_be_chosen, standing), route, value)
         explored = self._explored(snapshot, candidates, chosen)
@@ -91,7 +105,7 @@ class Planner:
             verdicts.append(self._budget(candidates, chosen, standing))
         verdicts.append(self._route_taken(route, value))
         asked = self._payable(chosen + explored, standing) if self._may_ask(verdicts) else []
-        share = self._policy.ensemble.exploration_share
+        share = self._selector.exploration_share
         drawn, wanted = _names(explored), _names(chosen + explored)
         standby = [c.member for c in candidates if c.member.name not in wanted]
         return Plan(
@@ -105,7 +119,13 @@ class Planner:
             standing=standing,
             propensity={name: share if name in drawn else 1.0 for name in (c.member.name for c in asked)},
             drawn=frozenset(drawn & _names(asked)),
+            reuse=reuse,
         )
+
+    def _reuse(self, snapshot: Snapshot, standing: Standing, route: Route, early: list[GateVerdict]) -> Reuse:
+        may_ask = not any(it.gate in _SPARED_BY_REUSE and not it.is_passed for it in early)
+        demanded = answers_demanded(self._policy.ensemble, route)
+        return choose_reuse(self._policy, standing.earlier, _key(snapshot), demanded, may_ask=may_ask)
 
     def _early_gates(self, snapshot: Snapshot, standing: Standing) -> list[GateVerdict]:
         gates, context, market = self._policy.gates, self._context, snapshot.market
@@ -118,8 +138,9 @@ class Planner:
             GateVerdict(Reason.EMERGENCY_MODE, context.operating_mode != "suspended", {"mode": context.operating_mode}),
             GateVerdict(
                 Reason.DAILY_BUDGET,
-                not self._spend.is_soft_limit_reached,
-                {"committed_micro_usd": self._spend.committed, "soft_limit_micro_usd": self._spend.limits.day_soft},
+                # what has begun may finish
+                self._spend.may_begin or bool(standing.heard),
+                {"committed_micro_usd": self._spend.committed, "limit_micro_usd": self._spend.new_analyses_below},
             ),
             GateVerdict(
                 Reason.COOLDOWN,
@@ -214,13 +235,16 @@ class Planner:
             return Strategy.WEIGHTED_VOTING
         return self._policy.ensemble.strategy
 
-    def _candidates(self, snapshot: Snapshot, standing: Standing, value: int) -> list[Candidate]:
-        """Who could be asked, best utility first; where everybody is asked, those that do not answer come last."""
-        worst = standing.worst_case_micro_usd
+    def _candidates(self, snapshot: Snapshot, standing: Standing, value: int, reuse: Reuse) -> list[Candidate]:
+        """Who could be asked, best utility first; where everybody is asked, those that do not answer come last.
+
+        What is given again costs nothing; where nobody may be asked, nobody else is there.
+        """
+        worst = {**standing.worst_case_micro_usd, **dict.fromkeys(reuse.given, 0)}
         priced = [
             (it, worst[it.name])
             for it in self._policy.enabled_members
-            if it.name in worst and it.name not in self._context.disputed
+            if it.name in (reuse.given if reuse.is_only else worst) and it.name not in self._context.disputed
         ]
         candidates = self._selector.order(priced, conditions_of(snapshot), value)
         if self._policy.ensemble.member_policy == "all":
@@ -234,20 +258,54 @@ class Planner:
             members = [(it.member, it.worst_case_micro_usd) for it in payable]
             best = self._selector.select_optimal_model(members, conditions_of(snapshot), value)
             return [] if best is None else [best]
-        return payable[: 2 if route is Route.PAIR else self._policy.ensemble.max_members]
+        return payable[:2] if route is Route.PAIR else self._as_many_as_money_allows(payable, route)
+
+    def _as_many_as_money_allows(self, payable: list[Candidate], route: Route) -> list[Candidate]:
+        """The best up to the usual number; the scarcer money is, the fewer that cost something.
+
+        Never fewer than a decision needs, and as many that are free as there are.
+        """
+        options = self._policy.ensemble
+        free = sum(not it.worst_case_micro_usd for it in payable)
+        fewer = math.ceil(round(options.max_members * (1 - self._pressure), 9))
+        may_cost = max(fewer, answers_demanded(options, route) - free)
+        dear = [it for it in payable if it.worst_case_micro_usd][may_cost:]
+        return [it for it in payable if it not in dear][: options.max_members]
 
     def _explored(self, snapshot: Snapshot, candidates: list[Candidate], chosen: list[Candidate]) -> list[Candidate]:
         """Who is asked besides, to be heard of again."""
         if not chosen or self._context.method is Method.SINGLE or self._policy.ensemble.member_policy == "all":
             return []
-        key = f"{snapshot.market.market_id}|{snapshot.quote.observed_at.isoformat()}"
-        return self._selector.explored(candidates, chosen, key)
+        return self._selector.explored(candidates, chosen, _key(snapshot))
 
     def _may_ask(self, verdicts: list[GateVerdict]) -> bool:
         failed = {verdict.gate for verdict in verdicts if not verdict.is_passed}
         if self._policy.ensemble.member_policy == "all":
             return not failed & (_HARD_GATES | {Reason.DECISION_BUDGET})
         return not failed
+
+
+def _key(snapshot: Snapshot) -> str:
+    """What the draws about a market depend on."""
+    return f"{snapshot.market.market_id}|{snapshot.quote.observed_at.isoformat()}"
+
+
+def _passed_by_reuse(early: list[GateVerdict], reuse: Reuse) -> list[GateVerdict]:
+    """Gates that spare money let pass what asks nobody."""
+    if not reuse.is_only:
+        return early
+    return [
+        replace(it, is_passed=True, numbers={**it.numbers, "earlier_answers": len(reuse.given)})
+        if it.gate in _SPARED_BY_REUSE and not it.is_passed
+        else it
+        for it in early
+    ]
+
+
+def answers_demanded(options: EnsembleSettings, route: Route) -> int:
+    """Without so many answers a decision on this route does not trade."""
+    demanded = {Route.PAIR: 2, Route.FULL: options.min_answers, Route.ENHANCED: options.min_answers_enhanced}
+    return demanded.get(route, 1)
 
 
 def _names(candidates: list[Candidate]) -> set[str]:

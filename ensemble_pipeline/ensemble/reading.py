@@ -22,7 +22,7 @@ def read_context(instance: Instance, batch_id: int, run_id: str, method: Method 
         instance.register_members(connection)
         calls.save_settings(connection, settings_hash, instance.settings.snapshot(), now)
         disputed = frozenset(it.model_id for it in open_disputes(connection))
-    tracker, fallback = PerformanceTracker(instance), FallbackManager(instance)
+    tracker, fallback, costs = PerformanceTracker(instance), FallbackManager(instance), CostOptimizer(instance)
     ranking = tracker.get_model_ranking()
     context = BatchContext(
         context_id=0,
@@ -36,10 +36,11 @@ def read_context(instance: Instance, batch_id: int, run_id: str, method: Method 
         calibration=tracker.get_calibration(),
         health=fallback.check_provider_health(),
         operating_mode=fallback.operating_mode(),
-        spend=CostOptimizer(instance).monitor_spend().spend,
+        spend=costs.monitor_spend().spend,
         settings_hash=settings_hash,
         code_version=code_version(),
         disputed=disputed,
+        efficiency=costs.get_cost_efficiency(),
     )
     with instance.database.connection() as connection:
         return replace(context, context_id=save_context(connection, stored_context(context)))
@@ -62,5 +63,6 @@ def stored_context(context: BatchContext) -> StoredContext:
         held_micro_usd=context.spend.held,
         accounts=accounts_json(context.spend),
         disputed=sorted(context.disputed),
+        efficiency_id=None if context.efficiency is None else context.efficiency.efficiency_id,
         health=health_json(dict(context.health)),
     )

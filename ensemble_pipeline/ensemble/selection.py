@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ensemble_pipeline.domain import MICRO_PER_USD, ExpiryBucket, Ranking, Snapshot, VolatilityRegime
+from ensemble_pipeline.ensemble.thrift import Thrift, thrift_scores
 from ensemble_pipeline.settings import EnsembleSettings, MemberSettings
+from ensemble_pipeline.store.efficiency import Efficiency
 from ensemble_pipeline.store.monitoring import ModelHealth
 from ensemble_pipeline.store.rankings import ModelStrength
+from ensemble_pipeline.store.skill_keys import EVERY_SEGMENT
 
 Conditions: TypeAlias = Mapping[str, str]
 """Dimension to segment: the category, volatility regime and expiry bucket of a market as it is asked about."""
@@ -50,8 +53,13 @@ class ModelSelector:
         health: Mapping[str, ModelHealth],
         strengths: Sequence[ModelStrength],
         degraded: frozenset[str] = frozenset(),
+        efficiency: Efficiency | None = None,
+        pressure: float = 0.0,
     ) -> None:
+        """Take what is known; `pressure` says how scarce the day's money is, in [0, 1]."""
         self._options = options
+        self._thrift = Thrift(efficiency)
+        self._pressure = pressure
         self._skill = {row.model_id: row.skill for row in ranking.rows}
         self._health = health
         self._strengths = {(it.model_id, it.dimension, it.segment): it.skill for it in strengths}
@@ -71,25 +79,27 @@ class ModelSelector:
             conditions: the segments the market falls in.
             trade_value_micro_usd: what is at stake; the more, the more skill weighs against cost.
         """
-        dearest = max((worst for _, worst in members), default=0)
         weights = self._weights(conditions, trade_value_micro_usd)
+        bought = {
+            member.name: self.calculate_performance_cost_ratio(member.name, worst, conditions)
+            for member, worst in members
+        }
+        thrift = thrift_scores(bought)
         candidates = [
             Candidate(
                 member,
                 worst,
-                self._parts(member.name, worst, dearest, conditions),
+                self._parts(member.name, thrift[member.name], conditions),
                 weights,
                 is_deselected=member.name in self._degraded,
             )
             for member, worst in members
             if (health := self.get_model_health(member.name)) is None or health.is_available
         ]
-        return sorted(candidates, key=self._place)
-
-    def _place(self, candidate: Candidate) -> tuple[bool, float, float, str]:
         # of two that are equally useful the one whose skill costs less comes first
-        ratio = self.calculate_performance_cost_ratio(candidate.member.name, candidate.worst_case_micro_usd)
-        return candidate.is_deselected, -candidate.utility, -ratio, candidate.member.name
+        return sorted(
+            candidates, key=lambda it: (it.is_deselected, -it.utility, -bought[it.member.name], it.member.name)
+        )
 
     def select_optimal_model(
         self, members: Sequence[tuple[MemberSettings, int]], conditions: Conditions, trade_value_micro_usd: int
@@ -97,20 +107,23 @@ class ModelSelector:
         """The member with the highest utility, or ``None`` where nobody is available."""
         return next(iter(fit(self.order(members, conditions, trade_value_micro_usd))), None)
 
-    def calculate_performance_cost_ratio(self, name: str, worst_case_micro_usd: int) -> float:
-        """Brier advantage over the panel per dollar of a call's worst case; ``inf`` where an advantage is free."""
-        advantage = -self._skill.get(name, 0.0)
-        if worst_case_micro_usd == 0:
-            return float("inf") if advantage > 0 else 0.0
-        return advantage / (worst_case_micro_usd / MICRO_PER_USD)
+    def calculate_performance_cost_ratio(self, name: str, worst_case_micro_usd: int, conditions: Conditions) -> float:
+        """Skill that a dollar spent on the model buys, in Brier points over the base rate; ``inf`` where it is free.
+
+        From what its answers cost and gained in the market's category; where it was never asked, from its worst case
+        and the panel's gain.
+        """
+        return self._thrift.gain_per_usd(name, conditions.get("category", EVERY_SEGMENT), worst_case_micro_usd)
+
+    @property
+    def exploration_share(self) -> float:
+        """Chance that a member outside the selection is asked too; the scarcer money is, the less is explored."""
+        return self._options.exploration_share * (1 - self._pressure)
 
     def explored(self, candidates: Sequence[Candidate], chosen: Sequence[Candidate], key: str) -> list[Candidate]:
-        """Candidates outside `chosen` that are asked all the same, each with the exploration share's chance.
-
-        The draw is a hash of `key` and the model, so that a decision taken up again draws the same.
-        """
-        share, names = self._options.exploration_share, {candidate.member.name for candidate in chosen}
-        return [c for c in candidates if c.member.name not in names and _draw(f"{key}|{c.member.name}") < share]
+        """Candidates outside `chosen` that are asked all the same, each with the exploration share's chance."""
+        share, names = self.exploration_share, {candidate.member.name for candidate in chosen}
+        return [c for c in candidates if c.member.name not in names and draw(f"{key}|{c.member.name}") < share]
 
     def _weights(self, conditions: Conditions, trade_value_micro_usd: int) -> dict[str, float]:
         large = float(self._options.cascade_enhanced_above_usd) * MICRO_PER_USD
@@ -126,13 +139,16 @@ class ModelSelector:
         }
         raw = {name: weight * factor.get(name, 1.0) for name, weight in WEIGHTS.items()}
         total = sum(raw.values())
-        return {name: weight / total for name, weight in raw.items()}
+        usual = {name: weight / total for name, weight in raw.items()}
+        # as the day's money runs out, what a dollar buys comes to decide alone
+        scarce = self._pressure
+        return {name: (1 - scarce) * weight + scarce * (name == "cost") for name, weight in usual.items()}
 
-    def _parts(self, name: str, worst: int, dearest: int, conditions: Conditions) -> dict[str, float]:
+    def _parts(self, name: str, thrift: float, conditions: Conditions) -> dict[str, float]:
         health = self.get_model_health(name)
         return {
             "performance": _share_of_advantage(-self._skill.get(name, 0.0)),
-            "cost": 1.0 - worst / dearest if dearest else 1.0,
+            "cost": thrift,
             "context": _share_of_advantage(self._advantage_under(name, conditions)),
             "speed": _speed(health.avg_response_time_ms if health else None),
             "health": 1.0 - health.failures / health.calls if health and health.calls else 1.0,
@@ -165,5 +181,6 @@ def _speed(latency_ms: float | None) -> float:
     return min(1.0, max(0.0, (_SLOW_MS - latency_ms) / (_SLOW_MS - _FAST_MS)))
 
 
-def _draw(key: str) -> float:
+def draw(key: str) -> float:
+    """A number in [0, 1) that `key` decides, so that a decision taken up again draws the same."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64

@@ -62,9 +62,14 @@ class SpendStatus:
         return self.spend.committed
 
     @property
-    def is_soft_limit_reached(self) -> bool:
-        """Whether new analyses stop."""
-        return self.limits.day_soft is not None and self.committed >= self.limits.day_soft
+    def new_analyses_below(self) -> int | None:
+        """Below so much, in micro-dollars, new analyses may begin: the lower of the day's limits, None for neither."""
+        return min((it for it in (self.limits.day_soft, self.limits.day_hard) if it is not None), default=None)
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether the day's money lets new analyses begin."""
+        return self.new_analyses_below is None or self.committed < self.new_analyses_below
 
     @property
     def uses(self) -> tuple[LimitUse, ...]:
@@ -77,11 +82,11 @@ class SpendStatus:
         return max((use.alert_share for use in self.uses if use.scope != "day_soft"), default=0.0)
 
     def pressure(self, economise_from_share: float) -> float:
-        """How scarce the day's money is: 0 up to this share of the soft limit, rising evenly to 1 at the limit.
+        """How scarce the day's money is: 0 up to this share of where new analyses stop, rising evenly to 1 there.
 
-        Where the hard limit is lower, or the only one, it counts; without either it is always 0.
+        Without a limit of the day it is always 0.
         """
-        limit = min((it for it in (self.limits.day_soft, self.limits.day_hard) if it is not None), default=None)
+        limit = self.new_analyses_below
         if limit is None:
             return 0.0
         used = self.committed / limit if limit else 1.0

@@ -5,27 +5,58 @@ from datetime import timedelta
 
 import dagster as dg
 
-from ensemble_pipeline.domain import MICRO_PER_USD
 from ensemble_pipeline.pipeline.resources import EnsembleResource
 from ensemble_pipeline.pipeline.tables import markdown_table
 
-_AUDITED = timedelta(days=31)
+
+@dg.asset_check(
+    asset="budget_status",
+    description="Spent and held stay below 80% of every limit: of the day, soft and hard, of providers and of models.",
+)
+def budgets_below_80_percent(ensemble: EnsembleResource) -> dg.AssetCheckResult:
+    """Warn of limits that are nearly used up."""
+    return _limits_used(ensemble, 0.80, dg.AssetCheckSeverity.WARN)
 
 
-@dg.asset_check(asset="budget_status", description="Spent and held stay within the day's hard limit; warns from 80%.")
-def budget_within_limits(ensemble: EnsembleResource) -> dg.AssetCheckResult:
-    """Compare the day's account with its hard limit."""
+@dg.asset_check(asset="budget_status", description="Spent and held stay below 95% of every limit.")
+def budgets_below_95_percent(ensemble: EnsembleResource) -> dg.AssetCheckResult:
+    """Show limits that are all but used up."""
+    return _limits_used(ensemble, 0.95, dg.AssetCheckSeverity.ERROR)
+
+
+@dg.asset_check(
+    asset="budget_status", description="No limit is used up, and none was lowered below what is spent already."
+)
+def no_budget_used_up(ensemble: EnsembleResource) -> dg.AssetCheckResult:
+    """Show limits that let nothing pass any more."""
+    return _limits_used(ensemble, 1.00, dg.AssetCheckSeverity.ERROR)
+
+
+def _limits_used(ensemble: EnsembleResource, share: float, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
     from ensemble_pipeline.ensemble.cost import CostOptimizer
+    from ensemble_pipeline.pipeline.assets.costs import limit_rows
 
     status = CostOptimizer(ensemble.instance()).monitor_spend()
-    hard = status.limits.day_hard
+    reached = sum(use.alert_share >= share for use in status.uses)
     return dg.AssetCheckResult(
-        passed=status.alert_share < 0.80,
-        severity=dg.AssetCheckSeverity.WARN if status.alert_share < 0.95 else dg.AssetCheckSeverity.ERROR,
-        metadata={
-            "committed_usd": status.committed / MICRO_PER_USD,
-            "hard_limit_usd": "unlimited" if hard is None else hard / MICRO_PER_USD,
-        },
+        passed=not reached,
+        severity=severity,
+        metadata={"limits_reached": reached, "limits": markdown_table(limit_rows(status))},
+    )
+
+
+@dg.asset_check(
+    asset="budget_status",
+    description="No bill is in dispute: no provider claimed a cost that nobody can believe and nobody decided about.",
+)
+def no_bill_in_dispute(ensemble: EnsembleResource) -> dg.AssetCheckResult:
+    """Show the bills that closed their models."""
+    from ensemble_pipeline.store.anomalies import open_disputes
+
+    with ensemble.instance().database.connection() as connection:
+        disputes = open_disputes(connection)
+    return dg.AssetCheckResult(
+        passed=not disputes, metadata={"disputes": markdown_table([asdict(it) for it in disputes])}
     )
 
 
@@ -34,10 +65,11 @@ def budget_within_limits(ensemble: EnsembleResource) -> dg.AssetCheckResult:
 )
 def ledger_equals_calls(ensemble: EnsembleResource) -> dg.AssetCheckResult:
     """Compare the ledger's accounts with reservations, and reservations with calls, of the last month."""
+    from ensemble_pipeline.ensemble.cost_alerts import AUDITED
     from ensemble_pipeline.store import audit
 
     instance = ensemble.instance()
-    first = instance.clock.now().date() - _AUDITED
+    first = instance.clock.now().date() - AUDITED
     with instance.database.connection() as connection:
         off = {
             "accounts_off": audit.ledger_differences(connection, first),
@@ -171,7 +203,10 @@ def no_model_degraded(ensemble: EnsembleResource) -> dg.AssetCheckResult:
 
 
 CHECKS = [
-    budget_within_limits,
+    budgets_below_80_percent,
+    budgets_below_95_percent,
+    no_budget_used_up,
+    no_bill_in_dispute,
     ledger_equals_calls,
     windows_are_fresh,
     counts_equal_ledger,

@@ -185,6 +185,7 @@ def _nothing() -> dg.AssetIn:
         "calibration_tables": _nothing(),
         "model_health": _nothing(),
         "budget_status": _nothing(),
+        "cost_efficiency": _nothing(),
     },
     group_name="decisions",
     kinds={"postgres"},
@@ -194,8 +195,13 @@ def _nothing() -> dg.AssetIn:
     ),
 )
 def ensemble_decisions(
-    markets: None, model_rankings: None, calibration_tables: None, model_health: None, budget_status: None
+    markets: None,
+    model_rankings: None,
+    calibration_tables: None,
+    model_health: None,
+    budget_status: None,
+    cost_efficiency: None,
 ) -> None:
     """Decide one batch of markets."""
-    upstream = [markets, model_rankings, calibration_tables, model_health, budget_status]
+    upstream = [markets, model_rankings, calibration_tables, model_health, budget_status, cost_efficiency]
     return cast("None", record(size(combine(consult(plan(load(upstream)))))))

@@ -81,6 +81,12 @@ def _answer_lines(answer: Mapping[str, Any], *, is_complete: bool) -> Iterator[s
     stood_in = "stood in" if is_complete else "chance of being asked not recorded"
     asked = stood_in if answer["propensity"] is None else f"asked with chance {answer['propensity']:g}"
     yield f"  {answer['model']}: {said}, weight {answer['weight']:.4f}, {asked}"
+    if (repeats := answer["repeats"]) is not None:
+        where = "of the same market" if repeats["kind"] == "same" else f"of {repeats['market_id']}"
+        yield (
+            f"    gave forecast {repeats['forecast_id']} {where} again, {repeats['age_s']:.0f} s old, price moved "
+            f"{_short(repeats['price_distance'])}, decision {repeats['decision_id']}: nothing was asked or paid"
+        )
     for attempt in answer["attempts"]:
         yield (
             f"    attempt {attempt['attempt']} {attempt['status']}: "

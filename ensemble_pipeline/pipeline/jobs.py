@@ -4,7 +4,7 @@ from datetime import date
 
 import dagster as dg
 
-from ensemble_pipeline.pipeline.assets.costs import budget_status, cost_report
+from ensemble_pipeline.pipeline.assets.costs import budget_status, cost_efficiency, cost_report
 from ensemble_pipeline.pipeline.assets.judgements import calibration_tables, judgements
 from ensemble_pipeline.pipeline.assets.monitoring import model_health
 from ensemble_pipeline.pipeline.assets.performance import performance_windows, scored_forecasts, skill_cube
@@ -35,10 +35,12 @@ decide_job = dg.define_asset_job(
 )
 learn_job = dg.define_asset_job(
     "learn",
-    selection=[scored_forecasts, skill_cube, performance_windows, calibration_tables, judgements],
+    selection=[scored_forecasts, skill_cube, performance_windows, calibration_tables, judgements, cost_efficiency],
     executor_def=dg.in_process_executor,
     tags={KIND_TAG: "learn"},
-    description="Scores what settled and brings cube, windows, calibration and ranking up to the present hour.",
+    description=(
+        "Scores what settled and brings cube, windows, calibration, ranking and cost efficiency up to the present hour."
+    ),
 )
 backfill_job = dg.define_asset_job(
     "backfill",

@@ -43,6 +43,7 @@ def show_status(state: dict[str, Any]) -> str:
         f"last at {state['last_decision_at'] or '–'}",
         "model calls": calls or "none yet",
         "spend today": f"${state['spend_today_usd']:.4f} spent, ${state['held_usd']:.4f} held",
+        "alerts": ", ".join(f"{it['kind']} ({it['subject']})" for it in state["alerts"]) or "none",
         "paper": f"{paper['trades']} trades, {paper['open_positions']} open, "
         f"net ${paper['net_profit_usd']:+.2f} after ${paper['fees_usd']:.2f} fees",
         "learnt until": state["learnt_until"] or "nothing settled yet",

@@ -26,6 +26,7 @@ from ensemble_pipeline.store.budget import DaySpend
 from ensemble_pipeline.store.calibrations import Calibration
 from ensemble_pipeline.store.database import Connection
 from ensemble_pipeline.store.decisions import EnsembleDecision, settled_pools
+from ensemble_pipeline.store.efficiency import efficiency_by_id
 
 # what a calibration is fitted by: under another value of one of these it is fitted again
 _FITTED_BY = (
@@ -163,6 +164,7 @@ class _Replayer:
             settings_hash=kept.settings_hash,
             code_version=kept.code_version,
             disputed=frozenset(kept.disputed),
+            efficiency=None if kept.efficiency_id is None else efficiency_by_id(self._connection, kept.efficiency_id),
         )
 
     def _calibration(

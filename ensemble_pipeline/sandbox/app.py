@@ -156,6 +156,9 @@ async def _break(fault: Fault, reply: Callable[[], Response]) -> Response:
         await asyncio.sleep(fault.stall_s)
         return reply()
     whole = bytes(reply().body)
+    if fault.kind is FaultKind.NO_USAGE:
+        kept = {name: value for name, value in json.loads(whole).items() if name != "usage"}
+        return _respond((200, kept, {}))
     return Response(whole[: len(whole) // 2], 200, media_type="application/json")
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class FaultKind(StrEnum):
-    """How a call goes wrong. The first four use the far side's own error shape, the others break the wire format."""
+    """How a call goes wrong. The first four use the far side's own error shape; the others break what it sends."""
 
     OVERLOADED = "overloaded"
     RATE_LIMITED = "rate_limited"
@@ -17,6 +17,7 @@ class FaultKind(StrEnum):
     HTML = "html"
     CUT_JSON = "cut_json"
     STALL = "stall"
+    NO_USAGE = "no_usage"
 
 
 @dataclass(slots=True)

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from ensemble_pipeline.domain import CostAnomaly
 from ensemble_pipeline.store.calls import LLMQuery
 from ensemble_pipeline.store.database import AsyncConnection, Connection, Row
+
+Resolution = Literal["accepted", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,11 @@ def dispute_by_id(connection: Connection, anomaly_id: int) -> Dispute | None:
     return None if row is None else Dispute(**row)
 
 
-def resolve(connection: Connection, anomaly_id: int, resolution: str, now: datetime) -> None:
-    """Note that a dispute was ``accepted`` or ``rejected``."""
+def resolve(connection: Connection, anomaly_id: int, resolution: Resolution, cause: str, now: datetime) -> None:
+    """Note how somebody decided about a dispute, and why."""
     connection.execute(
-        "update cost_anomalies set resolved_at = %s, resolution = %s where anomaly_id = %s",
-        [now, resolution, anomaly_id],
+        "update cost_anomalies set resolved_at = %s, resolution = %s, resolution_cause = %s where anomaly_id = %s",
+        [now, resolution, cause, anomaly_id],
     )
 
 

@@ -40,7 +40,9 @@ def call_differences(connection: Connection, first: date) -> list[Row]:
         " sum(r.booked_micro_usd)::bigint as booked, coalesce(sum(q.cost_micro_usd), 0)::bigint as cost"
         " from budget_reservations r left join llm_queries q using (reservation_id)"
         " where r.budget_day >= %s and r.state in ('settled', 'released') group by 1"
-        " having count(*) <> count(q.query_id) or bool_or(q.cost_micro_usd is distinct from r.booked_micro_usd)"
+        # what was released before anything was sent has no call
+        " having bool_or(coalesce(q.cost_micro_usd, case r.state when 'released' then 0 end)"
+        " is distinct from r.booked_micro_usd)"
         " order by 1",
         [first],
     ).fetchall()

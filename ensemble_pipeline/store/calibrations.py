@@ -1,5 +1,6 @@
 """Calibration tables. Append-only: a decision keeps pointing at the one it used."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -30,6 +31,12 @@ class Calibration:
     market_weight: float
     market_events: float = 0.0
     intercepts: tuple[CategoryIntercept, ...] = ()
+
+    @property
+    def epoch(self) -> str:
+        """What the calibration says, apart from when: two that say the same are of one epoch."""
+        said = (self.slope, self.market_weight, [(it.category, it.intercept) for it in self.intercepts])
+        return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
     def intercept_of(self, category: str) -> float:
         """The intercept of a category; 0 where it has none of its own."""

@@ -8,6 +8,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from ensemble_pipeline.domain import Answer, CallStatus, Forecast, PromptWording, Snapshot, Usage
+from ensemble_pipeline.store.answer_cache import KEY_COLUMNS, CacheKey
 from ensemble_pipeline.store.database import AsyncConnection, Connection
 
 SNAPSHOT_LOCKS = 0x736E6170
@@ -130,22 +131,29 @@ async def answers_on(connection: AsyncConnection, snapshot_id: int) -> list[Fore
 
 
 async def save_query(
-    connection: AsyncConnection, query: LLMQuery, snapshot: Snapshot | None = None, answer: Answer | None = None
+    connection: AsyncConnection,
+    query: LLMQuery,
+    snapshot: Snapshot | None = None,
+    answer: Answer | None = None,
+    key: CacheKey | None = None,
 ) -> None:
-    """Record an attempt, with the forecast that was read from it and the conditions known when it was asked."""
+    """Record an attempt, with the forecast that was read from it and the conditions known when it was asked.
+
+    With a `key` the forecast may be given again later, by who finds that nothing in it changed.
+    """
     values = {name: getattr(query, name) for name in _QUERY_COLUMNS} | _usage_values(query.usage)
     if snapshot is None or answer is None:
         await connection.execute(_INSERT_QUERY, values)
         return
+    kept = {} if key is None else {f"key_{name}": getattr(key, name) for name in KEY_COLUMNS}
     await connection.execute(
-        f"with q as ({_INSERT_QUERY} returning query_id)"
-        " insert into forecasts (query_id, snapshot_id, market_id, model_id, asked_at, p_yes, confidence, reasoning,"
-        " market_p, volatility_regime, expiry_bucket) select q.query_id, %(snapshot_id)s, %(market_id)s, %(model_id)s,"
-        " %(asked_at)s, %(p_yes)s, %(confidence)s, %(reasoning)s, %(market_p)s, %(regime)s, %(expiry)s from q",
+        _INSERT_FORECAST if key is None else _INSERT_CACHED,
         values
+        | kept
         | {
             "market_id": snapshot.market.market_id,
             "asked_at": snapshot.quote.observed_at,
+            "answered_at": query.requested_at,
             "p_yes": answer.p_yes,
             "confidence": answer.confidence,
             "reasoning": answer.reasoning,
@@ -156,6 +164,11 @@ async def save_query(
     )
 
 
+_FORECAST = (
+    "insert into forecasts (query_id, snapshot_id, market_id, model_id, asked_at, p_yes, confidence, reasoning,"
+    " market_p, volatility_regime, expiry_bucket) select q.query_id, %(snapshot_id)s, %(market_id)s, %(model_id)s,"
+    " %(asked_at)s, %(p_yes)s, %(confidence)s, %(reasoning)s, %(market_p)s, %(regime)s, %(expiry)s from q"
+)
 _QUERY_COLUMNS = tuple(field.name for field in fields(LLMQuery) if field.name != "usage")
 _USAGE_COLUMNS = (
     "input_tokens",
@@ -168,6 +181,15 @@ _USAGE_COLUMNS = (
 _INSERT_QUERY = (
     f"insert into llm_queries ({', '.join((*_QUERY_COLUMNS, *_USAGE_COLUMNS))})"
     f" values ({', '.join(f'%({name})s' for name in (*_QUERY_COLUMNS, *_USAGE_COLUMNS))})"
+)
+
+
+_INSERT_FORECAST = f"with q as ({_INSERT_QUERY} returning query_id) {_FORECAST}"
+_INSERT_CACHED = (
+    f"with q as ({_INSERT_QUERY} returning query_id), f as ({_FORECAST} returning forecast_id)"
+    " insert into answer_cache (forecast_id, model_id, market_id, answered_at, response_model, cost_micro_usd,"
+    f" {', '.join(KEY_COLUMNS)}) select f.forecast_id, %(model_id)s, %(market_id)s, %(answered_at)s,"
+    f" %(response_model)s, %(cost_micro_usd)s, {', '.join(f'%(key_{name})s' for name in KEY_COLUMNS)} from f"
 )
 
 

@@ -90,6 +90,18 @@ def calls_on(connection: Connection, snapshot_id: int) -> Sequence[Row]:
     ).fetchall()
 
 
+def repeats_on(connection: Connection, snapshot_id: int) -> dict[str, Row]:
+    """By model, the earlier forecast that it gave again on a snapshot, and how far apart the two occasions were."""
+    rows = connection.execute(
+        "select f.model_id, f.reused_from as forecast_id, s.market_id, s.snapshot_id, d.decision_id, u.kind, u.age_s,"
+        " u.price_distance, u.similarity from forecasts f join forecasts s on s.forecast_id = f.reused_from"
+        " left join decisions d on d.snapshot_id = s.snapshot_id left join cache_uses u"
+        " on (u.snapshot_id, u.model_id) = (f.snapshot_id, f.model_id) where f.snapshot_id = %s",
+        [snapshot_id],
+    )
+    return {row.pop("model_id"): row for row in rows}
+
+
 def outcome_of(connection: Connection, decision_id: int, market_id: str) -> Row:
     """What came of a decision: its market's newest settlement, and the position with what it brought."""
     settled = connection.execute(

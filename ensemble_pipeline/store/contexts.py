@@ -28,6 +28,7 @@ class StoredContext:
     health: dict[str, Any]
     accounts: dict[str, Any] = field(default_factory=dict)
     disputed: list[str] = field(default_factory=list)
+    efficiency_id: int | None = None
 
 
 _COLUMNS = [it.name for it in fields(StoredContext)]

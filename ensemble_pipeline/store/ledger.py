@@ -11,6 +11,7 @@ from datetime import datetime
 from ensemble_pipeline.domain import Answer, CostAnomaly, Snapshot
 from ensemble_pipeline.errors import BudgetRefusedError
 from ensemble_pipeline.store import anomalies, budget, calls
+from ensemble_pipeline.store.answer_cache import CacheKey
 from ensemble_pipeline.store.budget import BudgetCall, Closing, Limits
 from ensemble_pipeline.store.calls import LLMQuery
 from ensemble_pipeline.store.coalescing import Coalescer
@@ -21,13 +22,17 @@ _MOST_TOGETHER = 64
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What came of a call: its record, the forecast read from it, how its reservation ends, what was odd."""
+    """What came of a call: its record, the forecast read from it, how its reservation ends, what was odd.
+
+    With a `key` the forecast may be given again.
+    """
 
     query: LLMQuery
     closing: Closing
     closed_at: datetime
     snapshot: Snapshot | None = None
     answer: Answer | None = None
+    key: CacheKey | None = None
     held: int = 0
     anomalies: tuple[CostAnomaly, ...] = ()
 
@@ -40,6 +45,7 @@ class Ledger:
         self._limits = limits
         self._reserving = Coalescer(self._reserve, _MOST_TOGETHER)
         self._booking = Coalescer(self._book, _MOST_TOGETHER)
+        self._closing = Coalescer(self._close, _MOST_TOGETHER)
 
     async def reserve(self, call: BudgetCall) -> int:
         """Hold the worst case of `call` against all its accounts; returns the reservation.
@@ -56,14 +62,23 @@ class Ledger:
         """Record a call and close its reservation, both or neither."""
         await self._booking.submit(booking)
 
+    async def close(self, closing: Closing, now: datetime) -> None:
+        """Close a reservation of which no call is to be recorded."""
+        await self._closing.submit((closing, now))
+
     async def _reserve(self, wanted: Sequence[BudgetCall]) -> Sequence[int | BudgetRefusedError]:
         async with self._database.statement() as connection:
             return await budget.reserve(connection, wanted, self._limits)
 
+    async def _close(self, closings: Sequence[tuple[Closing, datetime]]) -> Sequence[None]:
+        async with self._database.statement() as connection:
+            await budget.close(connection, [closing for closing, _ in closings], max(at for _, at in closings))
+        return [None] * len(closings)
+
     async def _book(self, bookings: Sequence[Booking]) -> Sequence[None]:
         async with self._database.connection() as connection, connection.pipeline():
             for it in bookings:
-                await calls.save_query(connection, it.query, it.snapshot, it.answer)
+                await calls.save_query(connection, it.query, it.snapshot, it.answer, it.key)
                 for odd in it.anomalies:
                     await anomalies.save_anomaly(connection, it.query, odd, it.held, it.closed_at)
             await budget.close(connection, [it.closing for it in bookings], max(it.closed_at for it in bookings))

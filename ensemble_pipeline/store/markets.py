@@ -17,9 +17,10 @@ from ensemble_pipeline.domain import (
 )
 from ensemble_pipeline.store.database import Connection, Row, require_row
 
-_MARKET_COLUMNS = (
+MARKET_COLUMNS = (
     "m.market_id, m.venue, m.ticker, m.event_id, e.series, e.category, m.question, m.rules, m.opened_at, m.closes_at"
 )
+"""Of `markets m` joined with its `market_events e`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,11 @@ def opening_times(connection: Connection, market_ids: Sequence[str]) -> dict[str
 def market_by_id(connection: Connection, market_id: str) -> Market | None:
     """A market as it was last listed; ``None`` where it never was."""
     row = connection.execute(
-        f"select {_MARKET_COLUMNS}, m.status from markets m join market_events e using (event_id)"
+        f"select {MARKET_COLUMNS}, m.status from markets m join market_events e using (event_id)"
         " where m.market_id = %s",
         [market_id],
     ).fetchone()
-    return None if row is None else _market(row)
+    return None if row is None else market_of_row(row)
 
 
 def snapshot_at(connection: Connection, market_id: str, at: datetime) -> int | None:
@@ -179,7 +180,7 @@ def retries_of(connection: Connection, batch_id: int) -> int:
 def undecided_snapshots(connection: Connection, batch_id: int | None) -> list[Snapshot]:
     """Snapshots of a batch (or of all, for ``None``) that wait for a decision, in the order of their markets."""
     rows = connection.execute(
-        f"select distinct s.snapshot_id, {_MARKET_COLUMNS}, s.status, s.observed_at, s.yes_bid, s.yes_ask,"
+        f"select distinct s.snapshot_id, {MARKET_COLUMNS}, s.status, s.observed_at, s.yes_bid, s.yes_ask,"
         " s.last_price, s.volume, s.reason, s.volatility_regime"
         " from decision_requests r join market_snapshots s using (snapshot_id) join markets m using (market_id)"
         " join market_events e using (event_id) left join decisions d using (snapshot_id)"
@@ -193,7 +194,7 @@ def undecided_snapshots(connection: Connection, batch_id: int | None) -> list[Sn
 def snapshot_by_id(connection: Connection, snapshot_id: int) -> Snapshot:
     """A snapshot, with its market as it was listed last."""
     row = connection.execute(
-        f"select s.snapshot_id, {_MARKET_COLUMNS}, s.status, s.observed_at, s.yes_bid, s.yes_ask, s.last_price,"
+        f"select s.snapshot_id, {MARKET_COLUMNS}, s.status, s.observed_at, s.yes_bid, s.yes_ask, s.last_price,"
         " s.volume, s.reason, s.volatility_regime from market_snapshots s join markets m using (market_id)"
         " join market_events e using (event_id) where s.snapshot_id = %s",
         [snapshot_id],
@@ -226,7 +227,8 @@ def _quote(row: Row) -> Quote:
     return Quote(row["observed_at"], row["yes_bid"], row["yes_ask"], row["last_price"], row["volume"])
 
 
-def _market(row: Row) -> Market:
+def market_of_row(row: Row) -> Market:
+    """The market in a row with `MARKET_COLUMNS` and `status`."""
     return Market(
         market_id=row["market_id"],
         venue=row["venue"],
@@ -244,4 +246,4 @@ def _market(row: Row) -> Market:
 
 def _snapshot(row: Row) -> Snapshot:
     reason, regime = RequestReason(row["reason"]), VolatilityRegime(row["volatility_regime"])
-    return Snapshot(row["snapshot_id"], _market(row), _quote(row), reason, regime)
+    return Snapshot(row["snapshot_id"], market_of_row(row), _quote(row), reason, regime)

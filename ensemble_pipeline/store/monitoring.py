@@ -1,8 +1,8 @@
-"""Health, budget status, cost report and operating mode."""
+"""Health, budget status and operating mode."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 
 from ensemble_pipeline.store.budget import DaySpend, Limits
 from ensemble_pipeline.store.database import Connection, Row
@@ -75,27 +75,6 @@ def save_budget_status(connection: Connection, spend: DaySpend, limits: Limits, 
         " spent_micro_usd = excluded.spent_micro_usd, held_micro_usd = excluded.held_micro_usd",
         [now, spend.day, spend.spent, spend.held, limits.day_soft, limits.day_hard],
     )
-
-
-def replace_cost_report(connection: Connection, first: date, last: date) -> list[Row]:
-    """Rebuild the cost report of some days from the calls, and return it by model."""
-    connection.execute("delete from cost_report where day between %s and %s", [first, last])
-    connection.execute(
-        "insert into cost_report (day, model_id, category, calls, failed, cost_micro_usd, input_tokens, output_tokens)"
-        " select l.budget_day, l.model_id, e.category, count(*),"
-        " count(*) filter (where q.status is distinct from 'answered'), sum(l.spent_micro_usd),"
-        " coalesce(sum(q.input_tokens), 0), coalesce(sum(q.output_tokens), 0)"
-        " from ledger l left join llm_queries q using (reservation_id) join markets m on m.market_id = l.market_id"
-        " join market_events e using (event_id) where l.budget_day between %s and %s and l.state <> 'held'"
-        " group by 1, 2, 3",
-        [first, last],
-    )
-    return connection.execute(
-        "select model_id, sum(calls)::bigint as calls, sum(failed)::bigint as failed,"
-        " sum(cost_micro_usd)::bigint as cost_micro_usd from cost_report where day between %s and %s"
-        " group by 1 order by 4 desc, 1",
-        [first, last],
-    ).fetchall()
 
 
 def last_reading(connection: Connection) -> datetime | None:

@@ -45,6 +45,19 @@ class ModelStrength:
 
 
 @dataclass(frozen=True, slots=True)
+class PanelLevel:
+    """By how many Brier points the panel beats the base rate in a category; ``*``: over all of them.
+
+    `standard_error` is clustered by event, ``None`` where fewer than two say anything about it.
+    """
+
+    category: str
+    gain: float
+    standard_error: float | None
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Pair:
     model_id: str
     other_id: str
@@ -54,6 +67,7 @@ class _Pair:
 _RANKED = [field.name for field in fields(Ranked)]
 _TREND = [field.name for field in fields(ModelTrend)]
 _STRENGTH = [field.name for field in fields(ModelStrength)]
+_LEVEL = [field.name for field in fields(PanelLevel)]
 
 
 def save_ranking(
@@ -63,13 +77,15 @@ def save_ranking(
     correlations: Mapping[tuple[str, str], float],
     trends: Sequence[ModelTrend] = (),
     strengths: Sequence[ModelStrength] = (),
+    levels: Sequence[PanelLevel] = (),
 ) -> Ranking:
     """Append a ranking, or return the newest one of the same instant where it says the same."""
     present = latest_ranking(connection, as_of)
     given = Ranking(0, as_of, tuple(rows), correlations)
     if present is not None and replace(present, ranking_id=0) == given:
-        stands = trends_of(connection, present.ranking_id), strengths_of(connection, present.ranking_id)
-        if stands == (sorted(trends, key=_place), sorted(strengths, key=_place)):
+        read = (trends_of, strengths_of, levels_of)
+        stands = [reader(connection, present.ranking_id) for reader in read]
+        if stands == [sorted(rows, key=_place) for rows in (trends, strengths, levels)]:
             return present
     found = connection.execute(
         "insert into model_rankings (as_of, partition_day, known_forecasts) values (%s, %s, %s) returning ranking_id",
@@ -81,6 +97,7 @@ def save_ranking(
     _insert(connection, "model_correlations", ranking_id, pairs)
     _insert(connection, "model_trends", ranking_id, trends)
     _insert(connection, "model_strengths", ranking_id, strengths)
+    _insert(connection, "panel_levels", ranking_id, levels)
     return replace(given, ranking_id=ranking_id)
 
 
@@ -132,7 +149,18 @@ def strengths_of(connection: Connection, ranking_id: int) -> list[ModelStrength]
     return [ModelStrength(**row) for row in rows]
 
 
-def _place(row: ModelTrend | ModelStrength) -> tuple[str, ...]:
+def levels_of(connection: Connection, ranking_id: int) -> list[PanelLevel]:
+    """By how much the panel beat the base rate as of a ranking, by category."""
+    rows = connection.execute(
+        f'select {", ".join(_LEVEL)} from panel_levels where ranking_id = %s order by category collate "C"',
+        [ranking_id],
+    )
+    return [PanelLevel(**row) for row in rows]
+
+
+def _place(row: ModelTrend | ModelStrength | PanelLevel) -> tuple[str, ...]:
+    if isinstance(row, PanelLevel):
+        return (row.category,)
     return (row.model_id, row.dimension, row.segment) if isinstance(row, ModelStrength) else (row.model_id,)
 
 

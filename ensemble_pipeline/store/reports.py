@@ -35,7 +35,8 @@ def forecast_counts(connection: Connection) -> Row:
     return require_row(
         connection.execute(
             "with asked as (select distinct snapshot_id, model_id from llm_queries)"
-            " select (select count(*) from asked) as asked, (select count(*) from forecasts) as answered,"
+            " select (select count(*) from asked) as asked,"
+            " (select count(*) from forecasts where query_id is not null) as answered,"
             " (select count(*) from asked a where not exists (select from forecasts f"
             " where f.snapshot_id = a.snapshot_id and f.model_id = a.model_id)) as failed,"
             " (select coalesce(sum(sign), 0)::bigint from scored_forecasts) as scored"

@@ -63,7 +63,8 @@ _OPEN = (
 
 _UNSCORED = (
     " from resolutions r join forecasts f using (market_id)"
-    f" where {_OPEN.format('r')} and r.outcome is not null and f.asked_at < r.resolved_at"
+    # what repeats an earlier forecast says nothing new about its model
+    f" where {_OPEN.format('r')} and r.outcome is not null and f.asked_at < r.resolved_at and f.query_id is not null"
     f" and {IS_NEWEST}"
     " and not exists (select from scored_forecasts s where s.forecast_id = f.forecast_id"
     " and s.resolution_id = r.resolution_id and s.sign = 1)"

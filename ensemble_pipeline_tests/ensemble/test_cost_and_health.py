@@ -36,14 +36,22 @@ def test_alert_share_follows_what_is_spent_and_held(database: Database, hard: st
 
 
 @pytest.mark.parametrize(
-    ("soft", "is_reached"), [("0.0001", True), ("0.000101", False), (0, True), ("unlimited", False)]
+    ("soft", "hard", "may_begin"),
+    [
+        ("0.0001", 20, False),
+        ("0.000101", 20, True),
+        (0, 20, False),
+        ("unlimited", "unlimited", True),
+        ("unlimited", "0.0001", False),
+        ("unlimited", "0.000101", True),
+    ],
 )
-def test_soft_limit_is_reached_at_its_last_micro_dollar(
-    database: Database, soft: str | int, *, is_reached: bool
+def test_new_analyses_stop_at_the_last_micro_dollar_of_the_lower_limit(
+    database: Database, soft: str | int, hard: str | int, *, may_begin: bool
 ) -> None:
     put_forecasts(database, {"a": 0.5})
-    status = CostOptimizer(instance_at(database, day_soft_usd=soft)).monitor_spend()
-    assert status.is_soft_limit_reached is is_reached
+    status = CostOptimizer(instance_at(database, day_soft_usd=soft, day_hard_usd=hard)).monitor_spend()
+    assert status.may_begin is may_begin
 
 
 def test_limits_of_the_settings_become_micro_dollars() -> None:
@@ -53,22 +61,6 @@ def test_limits_of_the_settings_become_micro_dollars() -> None:
     limits = instance_of(settings.model_copy(update={"members": members})).limits
     providers, models = {"xai": 5_000_000, "local": 0}, {"a": 1_000_000, "b": None}
     assert limits == Limits(None, 1, 80_000, 240_000, providers, models)
-
-
-def test_cost_efficiency_counts_failures_into_the_cost_of_an_answer(database: Database) -> None:
-    snapshot = put_forecasts(database, {"a": 0.5, "b": 0.5})
-    with database.connection() as connection:
-        put_call(connection, snapshot, "a", attempt=2, status="failed", cost=50)
-        put_call(connection, snapshot, "b", attempt=2, status="failed", cost=0)
-    optimizer = CostOptimizer(instance_at(database))
-    for _ in range(2):
-        a, b = optimizer.calculate_cost_efficiency()
-        assert (a.model_id, a.calls, a.failed, a.cost_micro_usd, a.cost_per_answer_micro_usd) == ("a", 2, 1, 150, 150)
-        assert (b.model_id, b.cost_per_answer_micro_usd) == ("b", 100)
-    assert [(row["model_id"], row["input_tokens"]) for row in table(database, "cost_report", "model_id")] == [
-        ("a", 20),
-        ("b", 20),
-    ]
 
 
 def test_spend_reading_is_kept_once_an_instant(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,7 @@ from ensemble_pipeline.store.budget import DaySpend
 from ensemble_pipeline.store.calibrations import Calibration
 from ensemble_pipeline.store.contexts import StoredContext
 from ensemble_pipeline.store.database import Database
+from ensemble_pipeline.store.efficiency import efficiency_by_id
 from ensemble_pipeline.store.rankings import ModelStrength
 from ensemble_pipeline_tests.ensemble.venue import Play, playing
 
@@ -60,6 +62,8 @@ def test_what_is_kept_with_a_decision_makes_it_again_to_the_bit(
             policy = Policy.model_validate(stored["settings"])
             snapshot, standing, filling = read_inputs(row["inputs"])
             context = context_from(kept, row["context_id"], ranking, calibration, strengths)
+            with database.connection() as connection:
+                context = replace(context, efficiency=efficiency_by_id(connection, kept.efficiency_id or 0))
             assert stored_context(context) == kept
             plan = Planner(policy, context).plan(snapshot, standing)
             made = conclude(policy, context, plan, opinion_on(engine_of(policy, context), plan, answers), filling)

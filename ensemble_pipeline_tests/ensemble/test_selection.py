@@ -1,7 +1,10 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ensemble_pipeline.ensemble.selection import WEIGHTS, Conditions, ModelSelector, conditions_of, fit
 from ensemble_pipeline.settings import MemberSettings
+from ensemble_pipeline.store.efficiency import CostEfficiency, Efficiency
 from ensemble_pipeline.store.monitoring import ModelHealth
 from ensemble_pipeline.store.rankings import ModelStrength
 from ensemble_pipeline_tests.ensemble.parts import USD, member_of, ranking_of, settings_of, snapshot_of
@@ -23,10 +26,12 @@ def selector(
     strengths: list[ModelStrength] | None = None,
     share: float = 0.05,
     degraded: str = "",
+    efficiency: Efficiency | None = None,
+    pressure: float = 0.0,
 ) -> ModelSelector:
     options = settings_of(ensemble={"exploration_share": share}).ensemble
     known = {it.model_name: it for it in healths or []}
-    return ModelSelector(options, ranking_of(skills), known, strengths or [], frozenset(degraded))
+    return ModelSelector(options, ranking_of(skills), known, strengths or [], frozenset(degraded), efficiency, pressure)
 
 
 def strength(name: str, dimension: str, segment: str, skill: float) -> ModelStrength:
@@ -47,13 +52,14 @@ def test_utility_parts_worked_by_hand() -> None:
     ]
     [a] = [c for c in selector({"a": -0.02}, healths, strengths).order(MEMBERS, HERE, 0) if c.member.name == "a"]
     assert a.parts["performance"] == pytest.approx(0.6)
-    assert a.parts["cost"] == pytest.approx(0.75)
+    # of two that differ by price alone a dollar buys 1 and 0.25 points; the median is 0.625
+    assert a.parts["cost"] == pytest.approx(1 / 1.625)
     # overall .02, the category adds .03 and the regime takes .01: .04 of .20
     assert a.parts["context"] == pytest.approx(0.7)
     assert a.parts["speed"] == pytest.approx(0.5)
     assert a.parts["health"] == pytest.approx(0.8)
     # near the close health counts twice
-    assert a.utility == pytest.approx((0.4 * 0.6 + 0.2 * 0.75 + 0.2 * 0.7 + 0.1 * 0.5 + 0.2 * 0.8) / 1.1)
+    assert a.utility == pytest.approx((0.4 * 0.6 + 0.2 / 1.625 + 0.2 * 0.7 + 0.1 * 0.5 + 0.2 * 0.8) / 1.1)
 
 
 def test_context_where_nothing_is_known_is_the_overall_skill() -> None:
@@ -96,12 +102,58 @@ def test_free_members_have_the_best_cost() -> None:
     assert {c.parts["cost"] for c in selector().order(free, HERE, 0)} == {1.0}
 
 
+def line(name: str, category: str = "*", cost: float | None = None, gain: float | None = None) -> CostEfficiency:
+    return CostEfficiency(name, category, 0, 0, 0, cost, None, gain, None, None, None, None)
+
+
+def reading(*lines: CostEfficiency, share: float = 0.5) -> Efficiency:
+    return Efficiency(1, NOW, 1, share, lines)
+
+
 def test_performance_cost_ratio_worked_by_hand() -> None:
-    found = selector({"a": -0.02, "b": 0.02})
-    assert found.calculate_performance_cost_ratio("a", 10_000) == pytest.approx(2.0)
-    assert found.calculate_performance_cost_ratio("a", 0) == float("inf")
-    assert found.calculate_performance_cost_ratio("b", 0) == 0
-    assert found.calculate_performance_cost_ratio("b", 10_000) == pytest.approx(-2.0)
+    found = selector(
+        efficiency=reading(
+            line("a", cost=0.01, gain=0.05),
+            line("a", "Sports", cost=0.02, gain=0.05),
+            line("b", cost=0.01, gain=-0.3),
+            line("c", cost=None, gain=0.09),
+        )
+    )
+    ratio = found.calculate_performance_cost_ratio
+    assert ratio("a", 10_000, HERE) == pytest.approx(2.5)
+    assert ratio("a", 10_000, {}) == pytest.approx(5.0)
+    assert ratio("a", 10_000, {"category": "Politics"}) == pytest.approx(5.0)
+    assert ratio("a", 0, HERE) == float("inf")
+    # what gains nothing still differs by its price
+    assert ratio("b", 10_000, HERE) == pytest.approx(0.1)
+    # never asked: half of its worst case, as calls usually cost; never scored: the panel's own gain, below 0 here
+    assert ratio("c", 40_000, HERE) == pytest.approx(0.09 / 0.02)
+    assert ratio("d", 40_000, HERE) == pytest.approx(0.001 / 0.02)
+    assert selector().calculate_performance_cost_ratio("a", 10_000, HERE) == pytest.approx(0.001 / 0.01)
+
+
+def test_the_scarcer_money_is_the_more_a_cheap_model_is_preferred() -> None:
+    known = reading(line("a", cost=0.001, gain=0.05), line("b", cost=0.01, gain=0.08))
+    skills = {"a": 0.0, "b": -0.03}
+    first = [
+        selector(skills, efficiency=known, pressure=pressure).order(MEMBERS, QUIET, 50 * USD)[0].member.name
+        for pressure in (0.0, 0.1, 1.0)
+    ]
+    assert first == ["b", "b", "a"]
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 60))
+def test_weight_of_cost_never_falls_with_pressure_and_weights_sum_to_one(one: float, other: float, usd: float) -> None:
+    low, high = sorted((one, other))
+    weights = [selector(pressure=it).order(MEMBERS, QUIET, int(usd * USD))[0].weights for it in (low, high)]
+    assert weights[0]["cost"] <= weights[1]["cost"] + 1e-12
+    assert [sum(it.values()) for it in weights] == pytest.approx([1, 1])
+
+
+def test_the_scarcer_money_is_the_less_is_explored() -> None:
+    assert [selector(share=0.2, pressure=it).exploration_share for it in (0.0, 0.5, 1.0)] == [0.2, 0.1, 0.0]
+    candidates = selector(share=1).order(MEMBERS, HERE, 0)
+    assert selector(share=1, pressure=1).explored(candidates, [], "k") == []
 
 
 def test_exploration_draw_is_stable_and_near_its_share() -> None:
@@ -141,8 +193,8 @@ def test_utility_weights_change_with_trade_value_volatility_and_time_to_expiry()
 
 
 def test_order_prefers_the_cheap_model_for_a_small_trade_and_the_skilled_one_for_a_large() -> None:
-    # the skilled one is worth it by .24 of performance and context, and costs .15 more
-    skilled = selector({"a": 0.0, "b": -0.024})
+    # the skilled one is better by .06 of performance and context, and the cheap one by .066 of cost
+    skilled = selector({"a": 0.0, "b": -0.02})
     assert [c.member.name for c in skilled.order(MEMBERS, QUIET, 0)] == ["a", "b"]
     assert [c.member.name for c in skilled.order(MEMBERS, QUIET, 50 * USD)] == ["b", "a"]
 

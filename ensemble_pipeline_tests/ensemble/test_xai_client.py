@@ -295,7 +295,7 @@ def test_budget_that_is_used_up_skips_with_its_reason_and_asks_nobody(
         decision = ask(play)
         assert (decision.action, decision.terminal_reason) == (Action.SKIP, Reason.DAILY_BUDGET)
         assert decision.reasoning.endswith("ended at daily_budget before anyone was heard")
-        assert reason_of(play, decision)["numbers"] == {"committed_micro_usd": 0, "soft_limit_micro_usd": 0}
+        assert reason_of(play, decision)["numbers"] == {"committed_micro_usd": 0, "limit_micro_usd": 0}
         assert (calls(play), spent(play)) == (0, 0)
 
 

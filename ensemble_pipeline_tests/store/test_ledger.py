@@ -122,6 +122,6 @@ def test_model_whose_bill_is_in_dispute_is_refused_until_somebody_decided(filled
         assert (dispute.model_id, dispute.claimed_micro_usd, dispute.held_micro_usd) == ("a", 10**6, 40)
         assert anomalies.dispute_by_id(connection, dispute.anomaly_id) == dispute
         assert anomalies.dispute_by_id(connection, dispute.anomaly_id + 1) is None
-        anomalies.resolve(connection, dispute.anomaly_id, "rejected", NOW)
+        anomalies.resolve(connection, dispute.anomaly_id, "rejected", "a typing error", NOW)
         assert anomalies.open_disputes(connection) == []
     assert with_ledger(filled, UNLIMITED, lambda ledger: ledger.reserve(call_of(amount=40))) > 0

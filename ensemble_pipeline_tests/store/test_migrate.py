@@ -12,8 +12,8 @@ from sqlalchemy.pool import NullPool
 from ensemble_pipeline.clock import SteppedClock
 from ensemble_pipeline.ensemble.performance import PerformanceTracker
 from ensemble_pipeline.errors import DatabaseError
-from ensemble_pipeline.store import migrations
-from ensemble_pipeline.store.database import Database
+from ensemble_pipeline.store import audit, budget, migrations
+from ensemble_pipeline.store.database import Database, require_row
 from ensemble_pipeline.store.migrate import (
     current_revision,
     known_revisions,
@@ -21,8 +21,9 @@ from ensemble_pipeline.store.migrate import (
     pending_revisions,
 )
 from ensemble_pipeline_tests.conftest import opened
-from ensemble_pipeline_tests.ensemble.history import HOUR, NOW, put_forecasts, settle, table
+from ensemble_pipeline_tests.ensemble.history import HOUR, NOW, put_call, put_forecasts, settle, table
 from ensemble_pipeline_tests.ensemble.parts import instance_of, settings_of
+from ensemble_pipeline_tests.store.rows import call_of, close, hold
 
 
 def tables_of(database: Database) -> set[str]:
@@ -119,3 +120,53 @@ def test_upgrade_places_scores_taken_back_where_what_they_take_back_lies(empty_u
             NOW + HOUR,
             NOW + 26 * HOUR,
         ]
+
+
+def test_ledger_without_accounts_of_providers_models_and_markets_gets_them_from_what_was_reserved(
+    empty_url: str,
+) -> None:
+    with opened(empty_url) as database:
+        migrate(database)
+        snapshot = put_forecasts(database, {"a": 0.8, "b": 0.3})
+        with database.connection() as connection:
+            put_call(connection, snapshot, "a", attempt=2, cost=0, status="failed")
+            connection.execute("update llm_queries set cost_source = 'not_billed' where cost_micro_usd = 0")
+            assert hold(connection, call_of(snapshot, 70)) is not None
+            budget.expire_left_over(connection, [snapshot], NOW)
+            assert hold(connection, call_of(snapshot, 7)) is not None
+        before = table(database, "budget_accounts", "scope, account_key")
+        assert [(row["spent_micro_usd"], row["held_micro_usd"]) for row in before if row["scope"] == "day"] == [
+            (100 + 100 + 70, 7)
+        ]
+        downgrade(empty_url, "0009")
+        assert migrate(database)[0] == "0010"
+        assert table(database, "budget_accounts", "scope, account_key") == before
+        states = [
+            (row["state"], row["booked_micro_usd"]) for row in table(database, "budget_reservations", "reservation_id")
+        ]
+        with database.connection() as connection:
+            assert audit.ledger_differences(connection, NOW.date()) == []
+            assert audit.call_differences(connection, NOW.date()) == []
+            reservation = connection.execute("select max(reservation_id) as last from budget_reservations").fetchone()
+            close(connection, require_row(reservation)["last"], 5)
+            assert audit.ledger_differences(connection, NOW.date()) == []
+        assert states == [("settled", 100), ("settled", 100), ("released", 0), ("expired", 70), ("held", None)]
+
+
+def test_answers_that_repeat_another_go_with_the_table_that_knew_them(empty_url: str) -> None:
+    with opened(empty_url) as database:
+        migrate(database)
+        first, second = (
+            put_forecasts(database, {name: 0.8}, at=NOW + hours * HOUR) for name, hours in (("a", 0), ("b", 1))
+        )
+        with database.connection() as connection:
+            connection.execute(
+                "insert into forecasts (reused_from, snapshot_id, market_id, model_id, asked_at, p_yes, confidence,"
+                " reasoning, market_p, volatility_regime, expiry_bucket) select forecast_id, %s, market_id, model_id,"
+                " asked_at, p_yes, confidence, reasoning, market_p, volatility_regime, expiry_bucket from forecasts"
+                " where snapshot_id = %s",
+                [second, first],
+            )
+        downgrade(empty_url, "0012")
+        migrate(database)
+        assert [row["model_id"] for row in table(database, "forecasts", "forecast_id")] == ["a", "b"]

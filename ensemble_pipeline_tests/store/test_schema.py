@@ -275,6 +275,27 @@ def test_schema_when_a_link_from_decision_to_call_is_another_ones_refuses(
         run(connection, *statements)
 
 
+REPEAT = (
+    "insert into forecasts (reused_from, query_id, snapshot_id, market_id, model_id, asked_at, p_yes, confidence,"
+    " reasoning, market_p, volatility_regime, expiry_bucket) select {of}, {query}, 2, 'kalshi:RAIN-2', '{model}',"
+    " now(), p_yes, confidence, reasoning, market_p, volatility_regime, expiry_bucket from forecasts"
+    " where forecast_id = 1"
+)
+
+
+def test_schema_when_a_forecast_repeats_another_models_or_has_two_origins_or_none_refuses(heard: Database) -> None:
+    for statement, error in (
+        (REPEAT.format(of="1", query="null", model="b"), psycopg.errors.ForeignKeyViolation),
+        (REPEAT.format(of="77", query="null", model="a"), psycopg.errors.ForeignKeyViolation),
+        (REPEAT.format(of="null", query="null", model="a"), psycopg.errors.CheckViolation),
+        (REPEAT.format(of="1", query="1", model="a"), psycopg.errors.CheckViolation),
+    ):
+        with heard.connection() as connection, pytest.raises(error):
+            connection.execute(statement)
+    with heard.connection() as connection:
+        connection.execute(REPEAT.format(of="1", query="null", model="a"))
+
+
 def test_schema_when_a_decision_names_a_model_that_is_no_member_of_it_refuses(heard: Database) -> None:
     named = decision(p_final="0.5", model="'a'")
     for statements in ([named], [named, member(model="'b'", forecast="null", p="null")]):

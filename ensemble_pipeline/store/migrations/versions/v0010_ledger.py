@@ -97,8 +97,10 @@ create table cost_anomalies (
     noticed_at timestamptz not null,
     resolved_at timestamptz,
     resolution text check (resolution in ('accepted', 'rejected')),
+    resolution_cause text,
     unique (reservation_id, kind),
-    check ((resolved_at is null) = (resolution is null))
+    check ((resolved_at is null) = (resolution is null)),
+    check ((resolution is null) = (resolution_cause is null))
 );
 -- a model whose bill is in dispute is closed: the few open ones are looked up before every call
 create index cost_anomalies_disputes on cost_anomalies (model_id)
@@ -256,6 +258,9 @@ begin
         raise exception 'reservation % is held or unknown; only what is closed can be corrected', p_reservation_id;
     end if;
     perform budget_turn(array[r.budget_day]);
+    if p_amount + (select l.spent_micro_usd from ledger l where l.reservation_id = p_reservation_id) < 0 then
+        raise exception 'with % more reservation % would cost less than nothing', p_amount, p_reservation_id;
+    end if;
     update budget_accounts a set spent_micro_usd = a.spent_micro_usd + p_amount
     from (values ('day', r.budget_day::text), ('provider', r.budget_day || ' ' || r.provider),
         ('model', r.budget_day || ' ' || r.model_id), ('market', r.budget_day || ' ' || r.market_id),

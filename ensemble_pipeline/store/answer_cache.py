@@ -1,0 +1,173 @@
+"""Earlier answers that may be given again, and what each look for one came to. Append-only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Literal
+
+from ensemble_pipeline.domain import EarlierAnswer, Market, Snapshot
+from ensemble_pipeline.store.database import AsyncConnection, Connection, Row
+from ensemble_pipeline.store.markets import MARKET_COLUMNS, market_of_row
+
+UseOutcome = Literal["hit", "shadow", "miss"]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKey:
+    """What an answer depended on when it was given. Digests are SHA-256 in hex; `mid` is P(YES) by the market."""
+
+    prompt_hash: str
+    rules_digest: str
+    news_digest: str
+    calibration_epoch: str
+    shows_price: bool
+    mid: float | None
+    twin_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """An answer that may be given again, with its market as it is listed now."""
+
+    forecast_id: int
+    model_id: str
+    market: Market
+    answered_at: datetime
+    response_model: str
+    key: CacheKey
+    cost_micro_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """What one look for an earlier answer came to: given again, asked for real to compare, or not to be given."""
+
+    snapshot_id: int
+    model_id: str
+    earlier: EarlierAnswer
+    outcome: UseOutcome
+    cause: str
+
+
+KEY_COLUMNS = tuple(field.name for field in fields(CacheKey))
+_ENTRY = (
+    f"select c.forecast_id, c.model_id, c.answered_at, c.response_model, c.cost_micro_usd, m.status,"
+    f" {', '.join(f'c.{name}' for name in KEY_COLUMNS)}, {MARKET_COLUMNS}"
+    " from answer_cache c join markets m using (market_id) join market_events e using (event_id)"
+)
+
+
+def newest_of_market(
+    connection: Connection, market_ids: Sequence[str], model_ids: Sequence[str], as_of: datetime
+) -> list[CacheEntry]:
+    """The newest entry of each model on each of the markets, given at `as_of` or before."""
+    rows = connection.execute(
+        f"{_ENTRY} where c.forecast_id in (select distinct on (market_id, model_id) forecast_id from answer_cache"
+        " where market_id = any(%s) and model_id = any(%s) and answered_at <= %s"
+        " order by market_id, model_id, answered_at desc, forecast_id desc) order by c.forecast_id",
+        [list(market_ids), list(model_ids), as_of],
+    )
+    return [_entry(row) for row in rows]
+
+
+def newest_of_twins(
+    connection: Connection, twin_keys: Sequence[str], model_ids: Sequence[str], since: datetime, as_of: datetime
+) -> list[CacheEntry]:
+    """Entries of each model on markets that ask the same, given within [since, as_of], the newest first."""
+    rows = connection.execute(
+        f"{_ENTRY} where c.twin_key = any(%s) and c.model_id = any(%s) and c.answered_at between %s and %s"
+        " order by c.answered_at desc, c.forecast_id desc",
+        [list(twin_keys), list(model_ids), since, as_of],
+    )
+    return [_entry(row) for row in rows]
+
+
+def answering_models(connection: Connection, model_ids: Sequence[str], as_of: datetime) -> dict[str, str]:
+    """Which model each member's newest reply came from; members that never replied are absent."""
+    rows = connection.execute(
+        "select m.id, q.response_model from unnest(%s::text[]) m(id) cross join lateral (select response_model"
+        " from llm_queries where model_id = m.id and response_model is not null and requested_at <= %s"
+        " order by requested_at desc, query_id desc limit 1) q",
+        [list(model_ids), as_of],
+    )
+    return {row["id"]: row["response_model"] for row in rows}
+
+
+async def give_again(connection: AsyncConnection, snapshot: Snapshot, model_id: str, forecast_id: int) -> bool:
+    """Repeat an earlier forecast of the model on another snapshot; ``False`` where it has a forecast there already."""
+    cursor = await connection.execute(
+        "insert into forecasts (reused_from, snapshot_id, market_id, model_id, asked_at, p_yes, confidence, reasoning,"
+        " market_p, volatility_regime, expiry_bucket) select forecast_id, %s, %s, model_id, %s, p_yes, confidence,"
+        " reasoning, %s, %s, %s from forecasts where forecast_id = %s and model_id = %s"
+        " on conflict (snapshot_id, model_id) do nothing",
+        [
+            snapshot.snapshot_id,
+            snapshot.market.market_id,
+            snapshot.quote.observed_at,
+            snapshot.quote.mid,
+            snapshot.regime,
+            snapshot.expiry,
+            forecast_id,
+            model_id,
+        ],
+    )
+    return cursor.rowcount > 0
+
+
+async def note_use(connection: AsyncConnection, use: CacheUse, now: datetime) -> None:
+    """Keep what a look for an earlier answer came to; a run taken up again changes nothing."""
+    earlier = use.earlier
+    await connection.execute(
+        "insert into cache_uses (snapshot_id, model_id, source_forecast_id, kind, outcome, cause, age_s,"
+        " price_distance, similarity, saved_micro_usd, used_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " on conflict do nothing",
+        [
+            use.snapshot_id,
+            use.model_id,
+            earlier.forecast_id,
+            earlier.kind,
+            use.outcome,
+            use.cause,
+            earlier.age_s,
+            earlier.price_distance,
+            earlier.similarity,
+            earlier.saved_micro_usd if use.outcome == "hit" else 0,
+            now,
+        ],
+    )
+
+
+def shadow_pairs(connection: Connection, as_of: datetime) -> list[Row]:
+    """Hits that were asked for real and have settled by `as_of`: both answers and the outcome, as they became known."""
+    return connection.execute(
+        "select u.kind, repeated.p_yes as p_repeated, asked.p_yes as p_asked, r.outcome, m.event_id"
+        " from cache_uses u join forecasts repeated on repeated.forecast_id = u.source_forecast_id"
+        " join forecasts asked on (asked.snapshot_id, asked.model_id) = (u.snapshot_id, u.model_id)"
+        " join markets m on m.market_id = asked.market_id join resolutions r on r.market_id = asked.market_id"
+        " where u.outcome = 'shadow' and u.used_at <= %(as_of)s and asked.query_id is not null"
+        " and r.outcome is not null and not r.is_withdrawn and r.known_at <= %(as_of)s"
+        " and r.version = (select max(version) from resolutions l where l.market_id = r.market_id"
+        " and l.known_at <= %(as_of)s) order by r.known_at, u.use_id",
+        {"as_of": as_of},
+    ).fetchall()
+
+
+def uses_by_kind(connection: Connection, since: datetime, until: datetime) -> list[Row]:
+    """Looks within (since, until], by kind, outcome and cause: how often, and what hits saved in micro-dollars."""
+    return connection.execute(
+        "select kind, outcome, cause, count(*) as n, sum(saved_micro_usd)::bigint as micro_usd from cache_uses"
+        " where used_at > %s and used_at <= %s group by 1, 2, 3 order by 1, 2, 3",
+        [since, until],
+    ).fetchall()
+
+
+def _entry(row: Row) -> CacheEntry:
+    return CacheEntry(
+        forecast_id=row["forecast_id"],
+        model_id=row["model_id"],
+        market=market_of_row(row),
+        answered_at=row["answered_at"],
+        response_model=row["response_model"],
+        key=CacheKey(**{name: row[name] for name in KEY_COLUMNS}),
+        cost_micro_usd=row["cost_micro_usd"],
+    )
