@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ensemble_pipeline.pipeline.worlds import WorldSpec
 
 _PATH = click.Path(path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
 
@@ -261,11 +262,12 @@ def _setting(text: str) -> tuple[str, Any]:
 @cli.command()
 @click.option("--archive", "archives", type=_PATH, multiple=True, required=True, help="Archive; may be repeated.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), required=True, help="JSON file to write.")
-def backtest(archives: tuple[Path, ...], report: Path) -> None:
+@click.option("--prices", type=_FILE, help="JSON price list: what the models that it names would have cost.")
+def backtest(archives: tuple[Path, ...], report: Path, prices: Path | None) -> None:
     """Decide archives row by row as of their time, by all strategies; writes FILE and an HTML page beside it."""
     from ensemble_pipeline.pipeline.backtest import page_beside, run_backtest, show_reports
 
-    click.echo(show_reports(run_backtest(archives, report)))
+    click.echo(show_reports(run_backtest(archives, report, prices)))
     click.echo(f"{report} and {page_beside(report)} written")
 
 

@@ -106,10 +106,14 @@ def judge(data: ScoreArrays, members: Sequence[str], window_from_s: int, options
 
 def rank_models(
     data: ScoreArrays, members: Sequence[str], window_from_s: int, options: EnsembleSettings
-) -> tuple[tuple[Ranked, ...], Correlations]:
-    """The part of `judge` that weights are made of: skill, its interval and evidence, likeness; no sequences."""
+) -> tuple[tuple[Ranked, ...], Correlations, PanelLevel | None]:
+    """The part of `judge` that weights are made of: skill, its interval and evidence, likeness; no sequences.
+
+    And by how much the panel beats the base rate over all, ``None`` where nothing has settled.
+    """
     panel = _panel(data, tuple(sorted({*members, *data.models})), window_from_s, options)
-    return _rank(panel, data, members, window_from_s, options)
+    overall = _level(panel, EVERY_SEGMENT, panel.recent)
+    return *_rank(panel, data, members, window_from_s, options), None if overall is None else overall[0]
 
 
 def _panel(data: ScoreArrays, names: tuple[str, ...], window_from_s: int, options: EnsembleSettings) -> _Panel:

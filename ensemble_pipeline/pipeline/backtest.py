@@ -16,16 +16,19 @@ from ensemble_pipeline.replay.backtest.rows import played
 from ensemble_pipeline.replay.backtest.scores import report
 from ensemble_pipeline.replay.backtest.walk import Progress as ReportProgress
 from ensemble_pipeline.replay.backtest.walk import Walk, walk
+from ensemble_pipeline.replay.price_list import PriceList, read_price_list
 from ensemble_pipeline.settings import Settings, load_settings
 
 
-def run_backtest(archives: Sequence[Path], target: Path) -> list[dict[str, Any]]:
+def run_backtest(archives: Sequence[Path], target: Path, price_list: Path | None = None) -> list[dict[str, Any]]:
     """Walk through each archive, write the reports to `target` and the page beside it; returns the reports.
+
+    Models that the file `price_list` names cost what it says.
 
     Nothing is written unless every archive could be walked through.
 
     Raises:
-        ArchiveError: an archive cannot be read or is named twice, or the report cannot be written.
+        ArchiveError: an archive or the price list cannot be read, one is named twice, or the report cannot be written.
     """
     if page_beside(target) == target:
         raise ArchiveError(f"{target} is where the page goes; name the report something.json")
@@ -35,7 +38,8 @@ def run_backtest(archives: Sequence[Path], target: Path) -> list[dict[str, Any]]
     names = [archive.resolve() for archive in archives]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ArchiveError(f"named twice: {', '.join(map(str, sorted(twice)))}; name each archive once")
-    walked = [_walk_one(archive, settings) for archive in archives]
+    prices = {} if price_list is None else read_price_list(price_list)
+    walked = [_walk_one(archive, settings, prices) for archive in archives]
     reports = [report(it, settings.ensemble) for it in walked]
     page = backtest_page(list(zip(walked, reports, strict=True)), settings.ensemble)
     _write(target, json.dumps(reports, indent=2))
@@ -66,9 +70,9 @@ def _line(it: dict[str, Any]) -> str:
     return line
 
 
-def _walk_one(archive: Path, settings: Settings) -> Walk:
+def _walk_one(archive: Path, settings: Settings, prices: PriceList) -> Walk:
     with _progress(archive.name) as advance:
-        return walk(played(read_archive(archive)), settings, advance)
+        return walk(played(read_archive(archive), prices), settings, advance)
 
 
 @contextmanager

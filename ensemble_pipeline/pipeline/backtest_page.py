@@ -71,7 +71,7 @@ def _overview_row(number: int, report: Mapping[str, Any]) -> list[Html]:
 
 def _archive(number: int, walk: Walk, report: Mapping[str, Any], options: EnsembleSettings) -> Html:
     rows = scored(walk, options)
-    strategy = str(walk.tracks[0].strategy)
+    strategy = walk.tracks[0].name
     return tag(
         "section",
         tag("h2", plain(report["archive"])),

@@ -239,7 +239,7 @@ def test_ranking_without_sequences_has_the_weights_skills_and_gaps_of_the_whole_
     said, outcome = simulated(120, (0.1, 0.2, 0.3))
     data = scores_of(said, outcome)
     whole = judge(data, "abc", (100 + 79) * DAY_S, OPTIONS)
-    plain, correlations = rank_models(data, "abc", (100 + 79) * DAY_S, OPTIONS)
+    plain, correlations, _ = rank_models(data, "abc", (100 + 79) * DAY_S, OPTIONS)
     for name in ("model_id", "rank", "weight", "skill", "confidence_gap", "effective_sample_size", "standard_error"):
         assert [getattr(row, name) for row in plain] == [getattr(row, name) for row in whole.ranked]
     assert correlations == whole.correlations

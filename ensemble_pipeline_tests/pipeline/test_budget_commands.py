@@ -1,7 +1,7 @@
 """`ensemble budget` and `ensemble costs`, as a person and as a machine read them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from ensemble_pipeline.cli import cli
 from ensemble_pipeline.errors import InputError
+from ensemble_pipeline.settings import load_settings
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.world_clock import StoredClock
 from ensemble_pipeline.store.worlds import claim_world
@@ -41,16 +42,18 @@ Command = Callable[..., str]
 
 
 @pytest.fixture
-def ensemble(billed: Database, tmp_path: Path) -> Command:
+def ensemble(billed: Database, tmp_path: Path) -> Iterator[Command]:
     """Run a command in this process and say what it printed."""
 
     def command(*words: str, **variables: str) -> str:
+        load_settings.cache_clear()
         settings = {"ENSEMBLE_DATABASE_URL": billed.url, "ENSEMBLE_MEMBERS": MEMBERS, **variables}
         done = CliRunner().invoke(cli, words, env=environment(tmp_path, settings), catch_exceptions=False)
         assert (done.exit_code, done.stderr) == (0, "")
         return done.stdout
 
-    return command
+    yield command
+    load_settings.cache_clear()
 
 
 def test_budget_as_text_and_json(ensemble: Command) -> None:

@@ -6,6 +6,8 @@ import socket
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
 from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,9 +23,10 @@ from ensemble_pipeline.domain import Strategy
 from ensemble_pipeline.errors import ArchiveError
 from ensemble_pipeline.forecasting.uncertainty import MEMBER_CORRELATION, USUAL_SD, USUAL_SD_WEIGHT
 from ensemble_pipeline.replay.archive import read_archive
+from ensemble_pipeline.replay.backtest.costs import Costs
 from ensemble_pipeline.replay.backtest.rows import played
 from ensemble_pipeline.replay.backtest.scores import report
-from ensemble_pipeline.replay.backtest.walk import StrategyTrack, Walk, walk
+from ensemble_pipeline.replay.backtest.walk import SELECTED, StrategyTrack, Walk, walk
 from ensemble_pipeline.settings import Settings
 from ensemble_pipeline_tests.journeys.running import assert_one_message, run
 from ensemble_pipeline_tests.replay.small_archive import (
@@ -67,7 +70,7 @@ def what_was_said(found: Walk, is_kept: Callable[[int], bool]) -> dict[tuple[str
     for track in found.tracks:
         for row in found.played.rows:
             if is_kept(row.number):
-                key = (str(track.strategy), row.snapshot.market.question, row.at.isoformat())
+                key = (track.name, row.snapshot.market.question, row.at.isoformat())
                 told[key] = (*_numbers(track, row.number), bool(track.is_trade[row.number]))
     return told
 
@@ -77,9 +80,10 @@ def _numbers(track: StrategyTrack, n: int) -> list[str]:
     return [float(value).hex() for value in values]
 
 
-def backtest(target: Path, *archives: Path) -> Result:
+def backtest(target: Path, *archives: Path, prices: Path | None = None) -> Result:
     named = [text for archive in archives for text in ("--archive", str(archive))]
-    return CliRunner().invoke(cli, ["backtest", *named, "--report", str(target)])
+    listed = [] if prices is None else ["--prices", str(prices)]
+    return CliRunner().invoke(cli, ["backtest", *named, *listed, "--report", str(target)])
 
 
 # What is known when
@@ -205,18 +209,18 @@ def test_nothing_that_is_known_later_changes_what_was_said_before_not_one_bit(
 
     def said_by(found: Walk) -> dict[tuple[str, str, str], tuple[Any, ...]]:
         # paper money and the day's spend are shared by all markets: with more rows asked what is done differs, and
-        # what a cascade stakes on an answer with it; what is said does not
+        # what a cascade stakes on an answer and whom selection asks with it; what is said does not
         kept = [
             row.number
             for row in found.played.rows
             if (row.at - START).total_seconds() <= until * 3600 and "planted" not in row.snapshot.market.question
         ]
         return {
-            (str(track.strategy), found.played.rows[n].snapshot.market.question, found.played.rows[n].at.isoformat()): (
+            (track.name, found.played.rows[n].snapshot.market.question, found.played.rows[n].at.isoformat()): (
                 *_numbers(track, n),
             )
             for track in found.tracks
-            if track.strategy is not Strategy.CASCADING
+            if track.name not in (Strategy.CASCADING, SELECTED)
             for n in kept
         }
 
@@ -387,12 +391,14 @@ def test_log_loss_of_four_rows_equals_the_sums_by_hand(four: Walk) -> None:
 def test_every_strategy_is_told_with_what_it_did_and_cost(four: Walk) -> None:
     found = report(four, Settings().ensemble)
     assert next(iter(found["strategies"])) == "weighted_voting"
-    assert set(found["strategies"]) == {str(it) for it in Strategy}
+    assert set(found["strategies"]) == {*map(str, Strategy), SELECTED}
     for name, it in found["strategies"].items():
         assert it["decided"] + it["skipped"] == 4
         assert sum(it["terminal_reasons"].values()) == 4
         assert it["cost_usd"] <= 0.008 + 1e-12
-        if name != "cascading":
+        assert it["cost_per_decision_usd"] == pytest.approx(it["cost_usd"] / 4)
+        assert it["rows"] == 4
+        if name not in ("cascading", SELECTED):
             assert it["cost_usd"] == pytest.approx(0.008)
     assert found["strategies"]["weighted_voting"]["brier"] == found["brier"]["ensemble"]
 
@@ -400,9 +406,104 @@ def test_every_strategy_is_told_with_what_it_did_and_cost(four: Walk) -> None:
 def test_strategy_that_is_switched_off_is_not_walked(tmp_path: Path) -> None:
     options = Settings.model_validate({"methods": {"cascading": False}, "ensemble": {"strategy": "consensus"}})
     found = walked(tmp_path / "a", [Question("q", rows=[said(0.6)])], options)
-    assert [track.strategy for track in found.tracks] == [
-        Strategy.CONSENSUS, Strategy.WEIGHTED_VOTING, Strategy.CONFIDENCE_BASED, Strategy.UNCERTAINTY_AWARE,
+    assert [track.name for track in found.tracks] == [
+        Strategy.CONSENSUS, Strategy.WEIGHTED_VOTING, Strategy.CONFIDENCE_BASED, Strategy.UNCERTAINTY_AWARE, SELECTED,
     ]  # fmt: skip
+
+
+def selecting(**ensemble: Any) -> Settings:
+    """Two members are chosen for each market, and nobody else is asked."""
+    return Settings.model_validate({"ensemble": {"max_members": 2, "exploration_share": 0, **ensemble}})
+
+
+def test_selected_members_are_those_that_production_would_ask_and_pay(tmp_path: Path) -> None:
+    questions = [*settled_before(30), Question("q", rows=[said(0.6, 0.5, hours=50)], resolves=300)]
+    found = walked(tmp_path / "a", questions, selecting())
+    track, first = found.tracks[-1], found.tracks[0]
+    assert track.name == SELECTED
+    [row] = rows_at(found, "q")
+    # claude-b knows most, then gpt-a; grok-c, which knows nothing, costs the same
+    assert {MODELS[i] for i in np.flatnonzero(track.weight[row])} == {"claude-b", "gpt-a"}
+    assert {MODELS[i] for i in np.flatnonzero(first.weight[row])} <= set(MODELS)
+    assert (track.cost_micro_usd[row], first.cost_micro_usd[row]) == (2_000, 3_000)
+    told = report(found, Settings().ensemble)
+    gap = told["strategy_differences"][SELECTED]["brier_without_market"]
+    errors = [np.square(it.p_calibrated - found.codes.outcome) for it in (track, first)]
+    assert gap["rows"] == 31
+    assert gap["estimate"] == pytest.approx(np.mean(errors[0] - errors[1]))
+
+
+def test_selected_member_that_failed_is_replaced_by_the_next(tmp_path: Path) -> None:
+    last = Asked(50, {"claude-b": None, "gpt-a": 0.7, "grok-c": 0.2}, 0.5)
+    found = walked(tmp_path / "a", [*settled_before(30), Question("q", rows=[last], resolves=300)], selecting())
+    [row] = rows_at(found, "q")
+    track = found.tracks[-1]
+    assert {MODELS[i] for i in np.flatnonzero(track.weight[row])} == {"gpt-a", "grok-c"}
+    assert track.cost_micro_usd[row] == 2_000
+
+
+def test_small_trade_values_ask_one_member_alone(tmp_path: Path) -> None:
+    options = selecting(cascade_single_below_usd=1_000, cascade_enhanced_above_usd=2_000)
+    found = walked(tmp_path / "a", [*settled_before(30), Question("q", rows=[said(0.6, 0.5, hours=50)])], options)
+    [row] = rows_at(found, "q")
+    assert np.count_nonzero(found.tracks[-1].weight[row]) == 1
+    assert found.tracks[-1].cost_micro_usd[row] == 1_000
+
+
+def test_market_before_which_a_gate_asks_nobody_is_not_scored_for_selected_members(tmp_path: Path) -> None:
+    options = Settings.model_validate({"gates": {"excluded_categories": ["sport"]}})
+    questions = [Question("a", rows=[said(0.6)], category="sport"), Question("b", rows=[said(0.7)])]
+    found = walked(tmp_path / "a", questions, options)
+    told = report(found, options.ensemble)["strategies"]
+    assert (told["weighted_voting"]["rows"], told[SELECTED]["rows"]) == (2, 1)
+    assert found.tracks[-1].cost_micro_usd[rows_at(found, "a")[0]] == 0
+
+
+def test_prices_of_a_list_take_the_place_of_what_calls_are_published_to_cost(tmp_path: Path) -> None:
+    archive = read_archive(write_questions(tmp_path / "a", [Question("q", rows=[said(0.6)])]))
+    prices = {"gpt": (Decimal(0), Decimal(0)), "claude": (Decimal(10), Decimal(50))}
+    [row] = played(archive, prices).rows
+    # 1,000 tokens in and 200 out
+    assert row.cost_micro_usd == {"claude-b": 1_000 * 10 + 200 * 50, "gpt-a": 0, "grok-c": 1_000}
+    assert row.worst_case_micro_usd["gpt-a"] == 0
+    [before] = played(archive).rows
+    assert row.worst_case_micro_usd["claude-b"] > before.worst_case_micro_usd["claude-b"]
+
+
+def test_command_takes_a_price_list_and_refuses_one_that_is_none(tmp_path: Path) -> None:
+    archive = write_questions(tmp_path / "a", [Question("q", rows=[said(0.6)])])
+    prices = tmp_path / "prices.json"
+    prices.write_text('{"": [0, 0]}')
+    assert backtest(tmp_path / "report.json", archive, prices=prices).exit_code == 0
+    [found] = json.loads((tmp_path / "report.json").read_text())
+    assert found["cost_usd"] == 0
+    prices.write_text('{"gpt": [1]}')
+    done = backtest(tmp_path / "other.json", archive, prices=prices)
+    assert isinstance(done.exception, ArchiveError)
+    assert not (tmp_path / "other.json").exists()
+
+
+def test_what_calls_had_cost_is_summed_by_model_and_category_and_knows_nothing_later(tmp_path: Path) -> None:
+    rows = [Asked(h, {"claude-b": 0.6, "gpt-a": None if h == 2 else 0.5}) for h in (0, 2, 31 * 24)]
+    questions = [
+        Question("a", rows=rows, resolves=9000),
+        Question("b", rows=[Asked(3, {"grok-c": 0.5})], category="sport", resolves=9000),
+    ]
+    found = walked(tmp_path / "a", questions)
+    costs = Costs(found.played.rows, found.codes, MODELS)
+
+    def at_hour(hour: float) -> dict[tuple[str, str], tuple[int, int, int]]:
+        lines = costs.known_by(START + timedelta(hours=hour))
+        return {(it["model_id"], it["category"]): (it["calls"], it["answers"], it["cost_micro_usd"]) for it in lines}
+
+    assert at_hour(0) == {}
+    assert at_hour(2.5) == {("claude-b", "weather"): (2, 2, 2_000), ("gpt-a", "weather"): (2, 1, 1_000)}
+    assert at_hour(4)[("grok-c", "sport")] == (1, 1, 1_000)
+    # thirty days later only what was asked since
+    assert at_hour(31 * 24 + 1) == {("claude-b", "weather"): (1, 1, 1_000), ("gpt-a", "weather"): (1, 1, 1_000)}
+    [line] = [it for it in costs.known_by(START + timedelta(hours=2.5)) if it["model_id"] == "claude-b"]
+    assert (line["cost_squared"], line["cost_of_answered"]) == (2_000_000, 2_000)
+    assert line["reserved_micro_usd"] == sum(row.worst_case_micro_usd["claude-b"] for row in found.played.rows[:2])
 
 
 def test_paper_money_of_a_trade_that_wins_follows_by_hand(tmp_path: Path) -> None:
@@ -453,7 +554,8 @@ def test_report_has_the_keys_that_readers_rely_on(tmp_path: Path) -> None:
     assert SCORES == set(found["brier"]) == set(found["log_loss"])
     assert set(found["brier"]["best_member_in_hindsight"]) == {"model", "brier"}
     assert set(found["on_market_rows"]) == {"rows", "ensemble", "ensemble_without_market", "market"}
-    assert set(found["strategies"]) == {str(it) for it in Strategy}
+    assert set(found["strategies"]) == {*map(str, Strategy), SELECTED}
+    assert set(found["strategy_differences"]) == set(found["strategies"]) - {"weighted_voting"}
     for it in found["strategies"].values():
         assert {"brier", "decided", "skipped", "cost_usd"} <= set(it)
     for name in ("ensemble_minus_plain_mean", "ensemble_minus_market"):

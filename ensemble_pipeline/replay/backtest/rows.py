@@ -27,7 +27,9 @@ from ensemble_pipeline.providers.prompts import build_prompt
 from ensemble_pipeline.replay.archive import Archive, ArchiveForecast
 from ensemble_pipeline.replay.archive_names import make_model
 from ensemble_pipeline.replay.archive_tracks import Track, build_tracks
+from ensemble_pipeline.replay.price_list import PriceList, is_listed, reprice
 from ensemble_pipeline.sandbox.asking import count_tokens
+from ensemble_pipeline.sandbox.world import WorldModel
 from ensemble_pipeline.settings import MemberSettings
 
 # forecasts of a question asked within an hour of the first of them are one row
@@ -69,8 +71,8 @@ class Played:
     members: tuple[MemberSettings, ...]
 
 
-def played(archive: Archive) -> Played:
-    """The rows of an archive.
+def played(archive: Archive, prices: PriceList | None = None) -> Played:
+    """The rows of an archive; calls of models that `prices` lists cost what it says, whatever the archive publishes.
 
     Raises:
         ArchiveError: it holds no forecast, or one from after its question resolved.
@@ -78,16 +80,28 @@ def played(archive: Archive) -> Played:
     if not archive.forecasts:
         raise ArchiveError(f"archive {archive.name} holds no forecasts; there is nothing to test")
     tracks = sorted(build_tracks(archive, None, None).values(), key=lambda track: track.market.ticker)
-    names = sorted({forecast.model for forecast in archive.forecasts})
-    members = tuple(_member(name) for name in names)
+    members = _members(archive, prices or {})
     cut = list(chain.from_iterable(_rows_of(track, members) for track in tracks))
     cut.sort(key=lambda row: (row.at, row.snapshot.market.market_id))
     return Played(
         name=archive.name,
         questions=len(tracks),
         rows=tuple(_numbered(number, row) for number, row in enumerate(cut)),
-        members=members,
+        members=tuple(member.settings for member in members),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A member, and whether its calls cost what they are published to cost or what a price list says."""
+
+    settings: MemberSettings
+    is_repriced: bool
+
+
+def _members(archive: Archive, prices: PriceList) -> tuple[_Member, ...]:
+    names = sorted({forecast.model for forecast in archive.forecasts})
+    return tuple(_member(reprice(make_model(name), prices), is_listed(name, prices)) for name in names)
 
 
 def _numbered(number: int, row: AskedRow) -> AskedRow:
@@ -100,12 +114,13 @@ def _numbered(number: int, row: AskedRow) -> AskedRow:
     )
 
 
-def _rows_of(track: Track, members: Sequence[MemberSettings]) -> Iterator[AskedRow]:
+def _rows_of(track: Track, members: Sequence[_Member]) -> Iterator[AskedRow]:
     market = _market(track)
     prompt = _prompt(market)
     given = sorted(chain.from_iterable(track.forecasts.values()), key=lambda it: (it.asked_at, it.model))
     prompt_tokens = count_tokens(len(prompt.system) + len(prompt.user))
-    worst_case = {member.name: worst_case_micro_usd(prompt, member) for member in members}
+    by_name = {member.settings.name: member for member in members}
+    worst_case = {name: worst_case_micro_usd(prompt, member.settings) for name, member in by_name.items()}
     for together in _gathered(given):
         at = together[-1].asked_at
         resolved_at = track.market.resolved_at
@@ -118,7 +133,7 @@ def _rows_of(track: Track, members: Sequence[MemberSettings]) -> Iterator[AskedR
         latest = {it.model: it for it in sorted(together, key=lambda it: (it.p_yes is not None, it.asked_at))}
         costs: Counter[str] = Counter()
         for forecast in together:
-            costs[forecast.model] += _cost(forecast, prompt_tokens)
+            costs[forecast.model] += _cost(forecast, by_name[forecast.model], prompt_tokens)
         yield AskedRow(
             number=0,
             snapshot=Snapshot(0, market, _quote(track, at), RequestReason.NEW, VolatilityRegime.UNKNOWN),
@@ -171,29 +186,29 @@ def _market(track: Track) -> Market:
     )
 
 
-def _member(name: str) -> MemberSettings:
-    model = make_model(name)
-    return MemberSettings(
-        name=name,
+def _member(model: WorldModel, is_repriced: bool) -> _Member:
+    settings = MemberSettings(
+        name=model.name,
         provider=model.provider,
         model=model.wire_model,
         input_usd_per_mtok=model.input_usd_per_mtok,
         output_usd_per_mtok=model.output_usd_per_mtok,
     )
+    return _Member(settings, is_repriced)
 
 
 def _prompt(market: Market) -> Prompt:
     return build_prompt("forecaster", market, market.opened_at)
 
 
-def _cost(forecast: ArchiveForecast, prompt_tokens: int) -> int:
+def _cost(forecast: ArchiveForecast, member: _Member, prompt_tokens: int) -> int:
     """What the call cost: as published, else by tokens at the list price; nothing where it failed."""
-    if forecast.cost_usd is not None:
+    if forecast.cost_usd is not None and not member.is_repriced:
         return int(forecast.cost_usd * MICRO_PER_USD)
     if forecast.p_yes is None:
         return 0
-    model = make_model(forecast.model)
+    prices = member.settings
     tokens_in = forecast.input_tokens or prompt_tokens
     tokens_out = forecast.output_tokens or _ANSWER_TOKENS
-    price = tokens_in * model.input_usd_per_mtok + tokens_out * model.output_usd_per_mtok
+    price = tokens_in * (prices.input_usd_per_mtok or 0) + tokens_out * (prices.output_usd_per_mtok or 0)
     return int(price / _MTOK * MICRO_PER_USD)

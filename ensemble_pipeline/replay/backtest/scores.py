@@ -81,12 +81,13 @@ def report(walk: Walk, options: EnsembleSettings) -> dict[str, Any]:
             },
         },
         "log_loss": _scores(rows, log_loss),
-        "strategies": {str(track.strategy): _strategy(track, rows) for track in walk.tracks},
+        "strategies": {track.name: _strategy(track, rows) for track in walk.tracks},
         "differences": {
             "ensemble_minus_plain_mean": _difference(rows, "ensemble", "plain_mean"),
             "ensemble_without_market_minus_plain_mean": _difference(rows, "ensemble_without_market", "plain_mean"),
             "ensemble_minus_market": _difference(rows, "ensemble", "market"),
         },
+        "strategy_differences": {track.name: _minus_first(walk, track, rows) for track in walk.tracks[1:]},
         "members": _members(walk, rows),
         "cost_usd": _usd(walk.tracks[0].cost_micro_usd),
     }
@@ -121,9 +122,11 @@ def _strategy(track: StrategyTrack, rows: Scored) -> dict[str, Any]:
     return {
         "brier": _mean_known(track.p_final[rows.rows], rows.outcome, brier_score),
         "brier_without_market": _mean_known(track.p_calibrated[rows.rows], rows.outcome, brier_score),
+        "rows": int((~np.isnan(track.p_final[rows.rows])).sum()),
         "decided": int(track.is_trade.sum()),
         "skipped": int((~track.is_trade).sum()),
         "cost_usd": _usd(track.cost_micro_usd),
+        "cost_per_decision_usd": _usd(track.cost_micro_usd) / len(track.cost_micro_usd),
         "paper": {
             "trades": book.trades,
             "exits": book.exits,
@@ -137,9 +140,22 @@ def _strategy(track: StrategyTrack, rows: Scored) -> dict[str, Any]:
 
 
 def _difference(rows: Scored, name: str, other: str) -> dict[str, Any]:
-    both = ~np.isnan(rows.said[name]) & ~np.isnan(rows.said[other])
+    return _gap(rows, rows.said[name], rows.said[other])
+
+
+def _minus_first(walk: Walk, track: StrategyTrack, rows: Scored) -> dict[str, Any]:
+    """Brier of a track minus that of the settings' own strategy, with the price where there is one and without it."""
+    first, here = walk.tracks[0], rows.rows
+    return {
+        "brier": _gap(rows, track.p_final[here], first.p_final[here]),
+        "brier_without_market": _gap(rows, track.p_calibrated[here], first.p_calibrated[here]),
+    }
+
+
+def _gap(rows: Scored, said: Floats, other: Floats) -> dict[str, Any]:
+    both = ~np.isnan(said) & ~np.isnan(other)
     outcome = rows.outcome[both]
-    gap = brier_score(rows.said[name][both], outcome) - brier_score(rows.said[other][both], outcome)
+    gap = brier_score(said[both], outcome) - brier_score(other[both], outcome)
     interval = bootstrap_interval(gap, rows.event[both])
     return {
         "estimate": _mean(gap),

@@ -17,11 +17,13 @@ from ensemble_pipeline.ensemble.calibrating import SettledPools, fit
 from ensemble_pipeline.ensemble.code_version import code_version
 from ensemble_pipeline.ensemble.conclude import conclude
 from ensemble_pipeline.ensemble.context import BatchContext, Filling, Method, Standing
+from ensemble_pipeline.ensemble.efficiency import efficiencies, share_of_worst_case
 from ensemble_pipeline.ensemble.engine import Consensus
 from ensemble_pipeline.ensemble.judging import rank_models
 from ensemble_pipeline.ensemble.opinions import engine_of, opinion_on
 from ensemble_pipeline.ensemble.plan import Plan, Planner
 from ensemble_pipeline.ensemble.upkeep import LONGEST_WINDOW_HOURS
+from ensemble_pipeline.replay.backtest.costs import Costs
 from ensemble_pipeline.replay.backtest.learnt import Codes, Ledger, instant, second
 from ensemble_pipeline.replay.backtest.paper import PaperBook
 from ensemble_pipeline.replay.backtest.rows import AskedRow, Played
@@ -29,6 +31,7 @@ from ensemble_pipeline.settings import Policy, Settings
 from ensemble_pipeline.store.budget import DaySpend
 from ensemble_pipeline.store.calibrations import Calibration
 from ensemble_pipeline.store.decisions import EnsembleDecision
+from ensemble_pipeline.store.efficiency import Efficiency
 
 Floats = NDArray[np.float64]
 # news that come to less than this share of what is known wait for more, but no longer than a day
@@ -38,11 +41,18 @@ _MOST_PATIENCE = timedelta(days=1)
 Progress = Callable[[int, int], None]
 
 
+SELECTED = "selected_members"
+"""The track that asks as production does: whom selection and the cascade by trade value choose, and nobody else."""
+
+
 @dataclass(frozen=True, slots=True)
 class StrategyTrack:
-    """What one strategy said and did, row by row; probabilities are NaN where nobody answered."""
+    """What one strategy said and did, row by row; probabilities are NaN where nobody answered.
 
-    strategy: Strategy
+    `name` is the strategy's, or `SELECTED`.
+    """
+
+    name: str
     p_pooled: Floats
     p_calibrated: Floats
     p_final: Floats
@@ -55,7 +65,10 @@ class StrategyTrack:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """An archive walked through: rows, columns over them, and one track a strategy, the settings' own first."""
+    """An archive walked through: rows, columns over them, and its tracks.
+
+    The first is that of the settings' strategy, the last that of selected members; between them are other strategies.
+    """
 
     played: Played
     codes: Codes
@@ -63,27 +76,22 @@ class Walk:
 
 
 def walk(played: Played, settings: Settings, report_progress: Progress | None = None) -> Walk:
-    """Decide every row of an archive as of its time, by every strategy that is allowed."""
-    policy = settings.policy.model_copy(
-        update={
-            "members": played.members,
-            "ensemble": settings.ensemble.model_copy(update={"member_policy": "all"}),
-            # the answers lie there: asking everybody may cost more per decision than an operator would pay
-            "budget": settings.budget.model_copy(update={"decision_usd": "unlimited"}),
-        }
-    )
+    """Decide every row of an archive as of its time, by every strategy that is allowed, and by selected members."""
+    policy = settings.policy.model_copy(update={"members": played.members})
     codes = Codes.of(played.rows)
-    ledger = Ledger(played.rows, codes, tuple(member.name for member in played.members))
+    names = tuple(member.name for member in played.members)
+    ledger, costs = Ledger(played.rows, codes, names), Costs(played.rows, codes, names)
     allowed = [it for it in Strategy if getattr(policy.methods, it)]
     ordered = sorted(allowed, key=lambda it: it is not policy.ensemble.strategy)
-    walkers = [_Walker(played, codes, settings, policy, strategy) for strategy in ordered]
+    walkers = [_Walker(played, codes, settings, _hearing_all(policy, strategy), strategy) for strategy in ordered]
+    walkers.append(_Walker(played, codes, settings, _selecting(policy), None))
     learning = _Learning(ledger)
     for row in played.rows:
         if learning.is_due(row.at):
-            ranking = _rank(ledger, played, row.at, policy)
+            known = _judge(ledger, costs, names, row.at, policy)
             fitted: dict[bytes, Calibration] = {}
             for walker in walkers:
-                walker.learn(ranking, row.at, fitted)
+                walker.learn(known, row.at, fitted)
         for walker in walkers:
             walker.decide(row)
         if report_progress is not None:
@@ -91,6 +99,18 @@ def walk(played: Played, settings: Settings, report_progress: Progress | None = 
     for walker in walkers:
         walker.close()
     return Walk(played, codes, tuple(walker.track() for walker in walkers))
+
+
+def _hearing_all(policy: Policy, strategy: Strategy) -> Policy:
+    """Everybody is heard: the answers lie there, though asking for them may cost more than an operator would pay."""
+    ensemble = policy.ensemble.model_copy(update={"member_policy": "all", "strategy": strategy})
+    budget = policy.budget.model_copy(update={"decision_usd": "unlimited", "market_day_usd": "unlimited"})
+    return policy.model_copy(update={"ensemble": ensemble, "budget": budget})
+
+
+def _selecting(policy: Policy) -> Policy:
+    ensemble = policy.ensemble.model_copy(update={"member_policy": "selected"})
+    return policy.model_copy(update={"ensemble": ensemble})
 
 
 class _Learning:
@@ -117,10 +137,20 @@ class _Learning:
         return True
 
 
-def _rank(ledger: Ledger, played: Played, at: datetime, policy: Policy) -> Ranking:
-    names = [member.name for member in played.members]
-    rows, correlations = rank_models(ledger.known_by(at), names, _window_from_s(at), policy.ensemble)
-    return Ranking(0, at, rows, correlations)
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What is known of the members at one instant, whatever the strategy."""
+
+    ranking: Ranking
+    efficiency: Efficiency
+
+
+def _judge(ledger: Ledger, costs: Costs, names: tuple[str, ...], at: datetime, policy: Policy) -> _Judged:
+    rows, correlations, level = rank_models(ledger.known_by(at), names, _window_from_s(at), policy.ensemble)
+    ranking = Ranking(0, at, rows, correlations)
+    paid = costs.known_by(at)
+    lines = efficiencies(paid, ranking, (), () if level is None else (level,), policy.ensemble)
+    return _Judged(ranking, Efficiency(0, at, 0, share_of_worst_case(paid), tuple(lines)))
 
 
 def _window_from_s(at: datetime) -> int:
@@ -128,12 +158,14 @@ def _window_from_s(at: datetime) -> int:
 
 
 class _Walker:
-    """One strategy on its way through an archive."""
+    """One strategy on its way through an archive; without one, the routes of production with selected members."""
 
-    def __init__(self, played: Played, codes: Codes, settings: Settings, policy: Policy, strategy: Strategy) -> None:
+    def __init__(
+        self, played: Played, codes: Codes, settings: Settings, policy: Policy, strategy: Strategy | None
+    ) -> None:
         self._played = played
         self._codes = codes
-        self._policy = policy.model_copy(update={"ensemble": policy.ensemble.model_copy(update={"strategy": strategy})})
+        self._policy = policy
         self._strategy = strategy
         n, k = len(played.rows), len(played.members)
         self._place = {member.name: index for index, member in enumerate(played.members)}
@@ -167,7 +199,7 @@ class _Walker:
             code_version=code_version(),
         )
 
-    def learn(self, ranking: Ranking, at: datetime, fitted: dict[bytes, Calibration]) -> None:
+    def learn(self, known: _Judged, at: datetime, fitted: dict[bytes, Calibration]) -> None:
         """Take what has settled by now into weights and calibration; `fitted` holds those of equal pools."""
         codes = self._codes
         done = np.flatnonzero((codes.resolved <= instant(at)) & ~np.isnan(self._pooled))
@@ -184,7 +216,7 @@ class _Walker:
         key = pools.p_pooled.tobytes()
         if key not in fitted:
             fitted[key] = fit(pools, self._policy.ensemble, at)
-        self._base = replace(self._base, ranking=ranking, calibration=fitted[key])
+        self._base = replace(self._base, ranking=known.ranking, efficiency=known.efficiency, calibration=fitted[key])
         self._engine = engine_of(self._policy, self._base)
 
     def decide(self, row: AskedRow) -> None:
@@ -195,10 +227,12 @@ class _Walker:
         context = replace(self._base, now=row.at, spend=self._spent_on(row.at))
         standing = Standing(0, None, self._book.portfolio.cash, row.worst_case_micro_usd)
         plan = Planner(self._policy, context).plan(row.snapshot, standing)
-        consensus = opinion_on(self._engine, plan, row.answers, self._strategy)
+        asked = _asked(row, plan) if self._strategy is None else frozenset(row.cost_micro_usd)
+        answers = [answer for answer in row.answers if answer.model_id in asked]
+        consensus = opinion_on(self._engine, plan, answers, self._strategy)
         filling = Filling(row.at, row.snapshot.quote, self._book.portfolio.seen_from(market))
         decision = conclude(self._policy, context, plan, consensus, filling)
-        self._note(row, plan, consensus, decision)
+        self._note(row, plan, asked, consensus, decision)
         self._book.open(market, decision, row.outcome, row.resolved_at)
 
     def _spent_on(self, at: datetime) -> DaySpend:
@@ -206,10 +240,17 @@ class _Walker:
             self._spend = DaySpend(at.date(), 0, 0)
         return self._spend
 
-    def _note(self, row: AskedRow, plan: Plan, consensus: Consensus | None, decision: EnsembleDecision) -> None:
+    def _note(
+        self,
+        row: AskedRow,
+        plan: Plan,
+        asked: frozenset[str],
+        consensus: Consensus | None,
+        decision: EnsembleDecision,
+    ) -> None:
         n = row.number
         # where a gate refused before anyone was asked, the archive's answers are scored and nothing is spent
-        heard = set(row.cost_micro_usd) if plan.members else set()
+        heard = set(asked) if plan.members else set()
         if consensus is not None:
             self._pooled[n], self._calibrated[n] = consensus.p_pooled, consensus.p_calibrated
             self._final[n] = consensus.p_final
@@ -230,7 +271,7 @@ class _Walker:
     def track(self) -> StrategyTrack:
         """What was said and done."""
         return StrategyTrack(
-            self._strategy,
+            SELECTED if self._strategy is None else str(self._strategy),
             self._pooled,
             self._calibrated,
             self._final,
@@ -240,3 +281,11 @@ class _Walker:
             self._book,
             self._reasons,
         )
+
+
+def _asked(row: AskedRow, plan: Plan) -> frozenset[str]:
+    """Who is asked where members are selected: those of the plan that the archive asked, and who stands in for them."""
+    wanted = [member.name for member in plan.members if member.name in row.cost_micro_usd]
+    failed = sum(name in row.failed for name in wanted)
+    standby = [member.name for member in plan.standby if member.name in row.cost_micro_usd]
+    return frozenset(wanted + standby[:failed])
