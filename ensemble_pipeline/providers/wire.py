@@ -5,14 +5,11 @@ which error a failure is (``http_errors``).
 """
 
 import asyncio
-import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
-from ssl import SSLContext
 from typing import Any, NoReturn
 
 import httpx
@@ -20,6 +17,7 @@ import httpx
 from ensemble_pipeline.clock import Stopwatch
 from ensemble_pipeline.domain import Usage
 from ensemble_pipeline.errors import BadReplyError, SettingsError
+from ensemble_pipeline.network import is_loopback, ssl_context
 from ensemble_pipeline.providers.base import ModelCatalogue
 from ensemble_pipeline.providers.http_errors import (
     Endpoint,
@@ -56,7 +54,7 @@ class Wire:
                 headers={"accept": "application/json", **headers},
                 timeout=httpx.Timeout(endpoint.timeout_s, connect=min(CONNECT_TIMEOUT_S, endpoint.timeout_s)),
                 limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
-                verify=_ssl_context(),
+                verify=ssl_context(),
                 trust_env=not is_loopback(endpoint.base_url),
             )
         except httpx.InvalidURL as error:
@@ -187,23 +185,6 @@ def read_catalogue(reply: WireReply, endpoint: Endpoint) -> ModelCatalogue:
     rows = Fields(reply.data, endpoint).objects("data")
     shutdowns = {row.name("id", "?"): row.name("shutdown_date", "") for row in rows if row.text("shutdown_date")}
     return ModelCatalogue(reply.latency_ms, tuple(row.name("id", "?") for row in rows), shutdowns)
-
-
-def is_loopback(url: str) -> bool:
-    """Whether `url` names this machine; a proxy from the environment must not be asked for it."""
-    host = httpx.URL(url).host
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-@cache
-def _ssl_context() -> SSLContext:
-    # loading the certificates takes longer than a call on loopback, so all providers share one context
-    return httpx.create_ssl_context()
 
 
 def _provider_ms(headers: Mapping[str, str]) -> int | None:

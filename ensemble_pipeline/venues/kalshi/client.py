@@ -1,7 +1,6 @@
 """``KalshiVenue``: the reads of ``venues.base.Venue`` against Kalshi's public REST API."""
 
 import asyncio
-import ipaddress
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ import stamina
 from ensemble_pipeline.clock import Clock, RealClock
 from ensemble_pipeline.domain import Listing, Quote, RejectedRow, Settlement
 from ensemble_pipeline.errors import SettingsError, VenueError, VenueUnavailableError
+from ensemble_pipeline.network import is_loopback, ssl_context
 from ensemble_pipeline.venues.base import ListingPage, SettlementBatch
 from ensemble_pipeline.venues.kalshi.wire import VENUE, read_event, read_order_book, read_quote, read_settlement
 
@@ -50,12 +50,12 @@ class KalshiVenue:
             attempts=ATTEMPTS, timeout=None, wait_initial=0.2, wait_jitter=0.2, wait_max=2
         ).on(VenueUnavailableError)
         try:
-            is_local = _is_loopback(httpx.URL(base_url).host)
             self._client = httpx.AsyncClient(
                 base_url=base_url,
                 headers={"accept": "application/json"},
                 timeout=httpx.Timeout(timeout_s),
-                trust_env=not is_local,
+                verify=ssl_context(),
+                trust_env=not is_loopback(base_url),
             )
         except httpx.InvalidURL as error:
             raise SettingsError(f"ENSEMBLE_KALSHI_BASE_URL is not a URL: {error}. Correct it.") from error
@@ -212,16 +212,6 @@ def _decode(response: httpx.Response, path: str) -> Mapping[str, Any]:
     if not isinstance(page, Mapping):
         raise VenueError(f"Kalshi answered GET {path} with JSON that is no object; its wire format may have changed")
     return page
-
-
-def _is_loopback(host: str) -> bool:
-    # a proxy from the environment must not be asked for this machine
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _refuse_constant(name: str) -> NoReturn:
