@@ -9,7 +9,7 @@ import socket
 import threading
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from ensemble_pipeline.clock import Clock
 from ensemble_pipeline.errors import PortTakenError
@@ -43,7 +43,7 @@ def serve(world: World, clock: Clock, port: int, parent_pid: int | None = None) 
         listener.close()
 
 
-def create_server(app: Starlette) -> uvicorn.Server:
+def create_server(app: ASGIApp) -> uvicorn.Server:
     """A server for `app` that logs warnings and worse; run it on a socket of `bind`."""
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=2

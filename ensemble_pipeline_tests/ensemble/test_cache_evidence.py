@@ -200,11 +200,11 @@ def normal_histories(loss: float, n: int, events: int = 400) -> list[FloatArray]
 
 
 def test_markets_that_lose_are_allowed_at_any_look_in_few_histories() -> None:
-    assert share_allowed(normal_histories(0.02, 200)) <= 0.05
+    assert share_allowed(normal_histories(0.02, 60)) <= 0.05
 
 
 def test_markets_that_lose_just_as_much_as_is_borne_are_allowed_at_any_look_in_few_histories() -> None:
-    assert share_allowed(normal_histories(0.005, 100)) <= 0.05
+    assert share_allowed(normal_histories(0.005, 60)) <= 0.05
 
 
 def test_markets_that_lose_nothing_become_allowed_in_most_histories() -> None:
@@ -214,5 +214,5 @@ def test_markets_that_lose_nothing_become_allowed_in_most_histories() -> None:
 @pytest.mark.parametrize(("chance", "loss"), [(0.02, 0.5), (0.03, 0.4), (0.01, 0.6)])
 def test_markets_that_lose_much_but_rarely_are_allowed_at_any_look_in_few_histories(chance: float, loss: float) -> None:
     assert chance * loss > 0.005
-    draws = [np.random.default_rng(seed).binomial(1, chance, 400).astype(np.float64) for seed in range(60)]
+    draws = [np.random.default_rng(seed).binomial(1, chance, 400).astype(np.float64) for seed in range(40)]
     assert share_allowed([drawn * loss for drawn in draws]) <= 0.05

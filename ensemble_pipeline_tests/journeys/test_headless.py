@@ -1,5 +1,12 @@
-"""A synthetic world played to its end without a UI."""
+"""A synthetic world played to its end without a UI, and killed half-way and started again: nothing lost or twice.
 
+One file, so that one worker plays the world that all of these look at.
+"""
+
+import os
+import random
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +16,15 @@ from ensemble_pipeline_tests.journeys.running import (
     count,
     data_folder,
     differences,
+    family_of,
+    is_running,
     peek,
     play,
+    postgres_of,
     postgres_pid,
     run,
+    started,
+    wait_for,
     without_passing,
 )
 
@@ -85,6 +97,34 @@ def test_status_after_the_end_tells_the_same_in_text_and_json(played: Played) ->
     assert "$0.0000 held" in as_text.out
 
 
+def test_run_killed_at_random_calls_ends_in_the_report_of_an_unkilled_one(played: Played) -> None:
+    calls = played.report["model_calls"]["total"]
+    # moments by the count of calls booked: most lie within a batch, between two of its answers
+    moments = sorted(random.Random(20).sample(range(5, calls - 5), 2))  # noqa: S311 - no secret
+    with data_folder() as folder:
+        for moment in moments:
+            _start_and_kill(folder, "llm_queries", moment, *SMALL)
+        report = play(folder, *SMALL)
+        with postgres_of(folder):
+            _assert_nothing_twice(folder)
+    assert differences(without_passing(report), without_passing(played.report)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_run_of_selected_members_killed_at_random_decisions_loses_and_repeats_nothing(seed: int) -> None:
+    world = ("--days", "4", "--markets-per-day", "6", "--members", "selected")
+    moments = sorted(random.Random(seed).sample(range(1, 60), 3))  # noqa: S311 - no secret
+    with data_folder() as folder:
+        for moment in moments:
+            _start_and_kill(folder, "decisions", moment, *world)
+        report = play(folder, *world)
+        with postgres_of(folder):
+            _assert_nothing_twice(folder)
+    assert report["markets"]["undecided"] == 0
+    assert report["forecasts"]["scored"] == report["forecasts"]["answered"]
+
+
 @pytest.mark.slow
 def test_same_world_played_afresh_gives_the_same_report_and_leaves_no_server() -> None:
     world = ("--days", "2", "--markets-per-day", "3", "--seed", "11")
@@ -97,3 +137,37 @@ def test_same_world_played_afresh_gives_the_same_report_and_leaves_no_server() -
 
 def _rows(played: Played) -> dict[str, Any]:
     return {table: count(played.folder, table) for table in TABLES}
+
+
+def _start_and_kill(folder: Path, table: str, moment: int, *world: str) -> None:
+    with started(folder, "demo", "--until-done", *world) as process:
+        (sandbox,) = wait_for("its sandbox is started", lambda: _sandboxes_of(process.pid), 60, process)
+        # where the last kill came late the moment may have passed already: then this one dies while it starts
+        wait_for(f"{moment} {table}", lambda: count(folder, table) >= moment, 120, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        wait_for("the sandbox has ended by itself", lambda: not is_running(sandbox), 20)
+
+
+def _sandboxes_of(pid: int) -> list[int]:
+    return [child for child, command in family_of(pid).items() if "cli sandbox" in command]
+
+
+def _assert_nothing_twice(folder: Path) -> None:
+    answered_twice = peek(
+        folder,
+        "select snapshot_id, model_id from llm_queries where status = 'answered' group by 1, 2 having count(*) > 1",
+    )
+    decided_twice = peek(
+        folder, "select market_id, decided_at from decisions group by market_id, decided_at having count(*) > 1"
+    )
+    unpaid = count(
+        folder,
+        "budget_reservations r full join llm_queries q using (reservation_id)"
+        " where r.state is distinct from 'expired' and (q.query_id is null or r.booked_micro_usd <> q.cost_micro_usd)",
+    )
+    settled_twice = peek(
+        folder, "select position_id from trade_log where kind = 'settle' group by 1 having count(*) > 1"
+    )
+    assert (answered_twice, decided_twice, unpaid, settled_twice) == ([], [], 0, [])
+    assert count(folder, "budget_reservations where state = 'held'") == 0

@@ -8,6 +8,7 @@ import pytest
 from ensemble_pipeline_tests.journeys.running import data_folder, play
 
 
+@pytest.mark.slow
 def test_wide_world_played_by_all_members_learns_whom_to_trust() -> None:
     # many markets at once are much evidence in few steps: six models on some 70 settled markets
     with data_folder() as folder:

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ensemble_pipeline.clock import Clock
+from ensemble_pipeline.network import ssl_context
 from ensemble_pipeline.sandbox.app import create_app
 from ensemble_pipeline.sandbox.serve import HOST, bind, create_server
 from ensemble_pipeline.sandbox.world import World
@@ -16,20 +19,32 @@ from ensemble_pipeline.sandbox.world import World
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": {"type": "object"}}}
 
 
+class _Server:
+    """A server on a port of its own that outlives the sandboxes it serves one after the other."""
+
+    def __init__(self) -> None:
+        listener = bind(0)
+        self.url = f"http://{HOST}:{listener.getsockname()[1]}"
+        self.app: ASGIApp = Starlette()
+        server = create_server(self)
+        # starting and ending one for each test took longer than most tests; it ends with the process
+        threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
+_free: list[_Server] = []
+
+
 @contextmanager
 def running_sandbox(world: World, clock: Clock) -> Iterator[httpx.Client]:
-    listener = bind(0)
-    port = listener.getsockname()[1]
-    server = create_server(create_app(world, clock))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        # the socket listens already, so the first request waits for the server by itself
-        with httpx.Client(base_url=f"http://{HOST}:{port}", trust_env=False, timeout=20) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join()
+    server = _free.pop() if _free else _Server()
+    server.app = create_app(world, clock)
+    # the socket listens already, so the first request waits for the server by itself
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=20, verify=ssl_context()) as client:
+        yield client
+    _free.append(server)
 
 
 def prompt_about(ticker: str) -> str:
