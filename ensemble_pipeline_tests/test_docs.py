@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from ensemble_pipeline.cli import cli
@@ -101,7 +102,9 @@ def test_ensemble_commands_mentioned_exist(text: str) -> None:
 def test_options_of_ensemble_commands_mentioned_exist(text: str) -> None:
     unknown = []
     for command, rest in re.findall(r"\bensemble ([a-z]+)((?: [^\n`]|\\\n)*[^\n`]*)", _code(text).replace("\\\n", " ")):
-        known = {option for parameter in cli.commands[command].params for option in parameter.opts}
+        named = cli.commands[command]
+        commands = [named, *(named.commands.values() if isinstance(named, click.Group) else ())]
+        known = {option for it in commands for parameter in it.params for option in parameter.opts}
         unknown += [option for option in re.findall(r"--[a-z-]+", rest.partition("#")[0]) if option not in known]
     assert not unknown
 
