@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+import psycopg
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -16,8 +18,8 @@ class Coalescer(Generic[Item, Result]):
     """Hands over what waits, in the order in which it came, one batch at a time. Lives within one event loop.
 
     Nothing is held back to fill a batch: the first request leaves at once, and those that come while it is under way
-    leave together after it. Where a batch fails, each of its requests is tried alone, so that one does not take the
-    others with it.
+    leave together after it. Where a batch fails for what is in it, each of its requests is tried alone, so that one
+    does not take the others with it; where the database does not answer, all of them fail.
     """
 
     def __init__(self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], most: int) -> None:
@@ -52,8 +54,10 @@ class Coalescer(Generic[Item, Result]):
             for (_, future), result in zip(batch, done, strict=True):
                 if not future.done():
                     future.set_result(result)
-        elif len(batch) > 1:
+        elif len(batch) > 1 and not isinstance(done, psycopg.OperationalError):
             for one in batch:
                 await self._do([one])
-        elif not batch[0][1].done():
-            batch[0][1].set_exception(done)
+        else:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(done)

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Sequence
 
+import psycopg
 import pytest
 
 from ensemble_pipeline.store.coalescing import Coalescer
@@ -54,6 +55,17 @@ def test_one_that_fails_takes_no_other_with_it() -> None:
     assert (results[0], results[2]) == (2, 6)
     assert isinstance(results[1], ValueError)
     assert batches == [[1, 13, 3], [1], [13], [3]]
+
+
+def test_where_the_database_does_not_answer_all_fail_and_none_waits_for_it_again() -> None:
+    async def away(items: Sequence[int]) -> Sequence[int]:
+        batches.append(list(items))
+        raise psycopg.OperationalError("the server has gone")
+
+    batches: list[list[int]] = []
+    results = asyncio.run(settled(Coalescer(away, most=10), [1, 2, 3]))
+    assert [type(it) for it in results] == [psycopg.OperationalError] * 3
+    assert batches == [[1, 2, 3]]
 
 
 def test_whoever_gave_up_waiting_is_left_out_and_the_others_are_served() -> None:
