@@ -154,6 +154,15 @@ def test_above_the_soft_limit_what_has_begun_may_finish_and_nothing_new_begins(d
     assert last_refusal(database, first).scope == "day"
 
 
+def test_free_call_begins_nothing_that_could_be_finished_above_the_soft_limit(database: Database) -> None:
+    first, second = prepare(database, 2)
+    limits = Limits(100, 200, None)
+    assert ask(database, on(first, 90), limits) is not None
+    assert ask(database, on(second, 0), limits) is not None
+    assert ask(database, on(second, 20, model="b"), limits) is None
+    assert last_refusal(database, second).scope == "day_soft"
+
+
 def test_new_decision_fits_below_the_soft_limit_to_the_micro_dollar(database: Database) -> None:
     first, second = prepare(database, 2)
     limits = Limits(100, None, None)
@@ -356,7 +365,6 @@ def test_no_sequence_of_calls_overshoots_a_limit_in_any_state(
         connection.execute("truncate budget_refusals, budget_reservations, budget_accounts cascade")
     held: dict[int, tuple[int, list[str]]] = {}
     spent: dict[str, int] = {}
-    begun: set[int] = set()
     for model, snapshot, amount, kind in operations:
         if kind == "hold":
             provider = "xai" if model == "b" else "local"
@@ -375,12 +383,11 @@ def test_no_sequence_of_calls_overshoots_a_limit_in_any_state(
                 for key in mine
             )
             soft = most["soft"]
-            if soft is not None and snapshot not in begun:
+            if soft is not None and used[f"decision {snapshot}"] == 0:
                 refused |= soft == 0 or bool(amount and used["day"] + amount > soft)
             reservation = ask(database, call, limits)
             assert (reservation is None) == refused
             if reservation is not None:
-                begun.add(snapshot)
                 held[reservation] = amount, mine
         elif held:
             reservation = min(held)

@@ -173,10 +173,10 @@ begin
         if p_model_ids[i] = any(disputed) then
             refused_scope := 'dispute';
             most := 0;
-        elsif counts[p_accounts[first + 4]] = 0
+        elsif spents[p_accounts[first + 4]] + helds[p_accounts[first + 4]] = 0
             and (p_day_soft = 0 or amount > 0 and spents[place] + helds[place] + amount > p_day_soft)
         then
-            -- a decision that has begun may finish between the soft and the hard limit, a new one may not begin
+            -- a decision that has cost something may finish between the soft and the hard limit, no other may begin
             refused_scope := 'day_soft';
             most := p_day_soft;
         else
