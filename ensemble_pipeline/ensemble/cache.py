@@ -87,9 +87,12 @@ def is_same_model(asked: str, answered: str) -> bool:
     (True, True)
     >>> is_same_model("gpt-5.4", "gpt-5.4-mini"), is_same_model("llama3.2:1b", "llama3.2:3b")
     (False, False)
+    >>> is_same_model("meta-llama/llama-3.1-8b-instruct", "someone/llama-3.1-8b-instruct")
+    False
     """
     name, other = (_ROUTING.sub("", it.rpartition("/")[2].casefold()) for it in (asked, answered))
-    return name == other or _VERSION.sub("", other) == name
+    makers = {it.casefold().split("/")[-2] for it in (asked, answered) if "/" in it}
+    return len(makers) < 2 and (name == other or _VERSION.sub("", other) == name)
 
 
 def refusal_of(
@@ -108,6 +111,7 @@ def refusal_of(
             cause
             for cause, is_other in (
                 ("from_the_future", age < timedelta(0)),
+                ("superseded", entry.is_superseded),
                 ("too_old", age > timedelta(minutes=options.max_age_minutes)),
                 ("price_unknown", (then.mid is None) != (now.mid is None)),
                 ("price_moved", distance is not None and distance >= options.max_price_move_logit),
@@ -132,6 +136,8 @@ def price_distance(before: float | None, after: float | None) -> float | None:
 
 
 _PRICE_CLIP = 0.001
+# a price seen longer ago does not tell whether it moved
+_FRESH = timedelta(minutes=5)
 
 
 class Memory:
@@ -217,6 +223,8 @@ class Memory:
         is_members = is_same_model(member.model, entry.response_model)
         answering = self._response_models.get(member.name) if is_members else None
         refusal = refusal_of(entry, kind, now, answering, asked.at, asked.policy.cache)
+        if asked.at - snapshot.quote.observed_at > _FRESH:
+            refusal = refusal or "price_old"
         if snapshot.regime is VolatilityRegime.VOLATILE:
             refusal = refusal or "volatile"
         return EarlierAnswer(

@@ -11,7 +11,7 @@ from typing import Any
 
 from ensemble_pipeline.domain import MICRO_PER_USD, CacheKind
 from ensemble_pipeline.ensemble.advice import advise
-from ensemble_pipeline.ensemble.cache_evidence import CacheEvidence, weigh_evidence
+from ensemble_pipeline.ensemble.cache_evidence import CacheEvidence, read_evidence
 from ensemble_pipeline.ensemble.cost import CostOptimizer
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.spend import SpendStatus
@@ -68,7 +68,7 @@ def cost_report(instance: Instance) -> dict[str, Any]:
             ),
             "cache": _cache(
                 answer_cache.uses_by_kind(connection, start, now),
-                weigh_evidence(answer_cache.shadow_pairs(connection, now), instance.settings.cache),
+                read_evidence(connection, instance.settings.cache, now),
                 costs.questions_asked(connection, first, today),
             ),
             "refused_calls_today": costs.refused_calls(connection, today),

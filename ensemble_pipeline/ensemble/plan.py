@@ -18,7 +18,7 @@ from ensemble_pipeline.ensemble.selection import Candidate, ModelSelector, condi
 from ensemble_pipeline.ensemble.spend import PlannedCall, SpendStatus
 from ensemble_pipeline.settings import EnsembleSettings, MemberSettings, Policy
 
-# what these spare is money: a decision from earlier answers spends none
+# what these spare is money: a decision from earlier answers spends none, or what comparing a few of them costs
 _SPARED_BY_REUSE = frozenset({Reason.DAILY_BUDGET, Reason.COOLDOWN, Reason.MARKET_DAY_COUNT})
 # beyond these gates nobody may be asked, whatever the member policy says
 _HARD_GATES = frozenset({Reason.NOT_OPEN, Reason.EMERGENCY_MODE, Reason.DAILY_BUDGET, Reason.NO_MEMBER})
@@ -123,9 +123,15 @@ class Planner:
         )
 
     def _reuse(self, snapshot: Snapshot, standing: Standing, route: Route, early: list[GateVerdict]) -> Reuse:
-        may_ask = not any(it.gate in _SPARED_BY_REUSE and not it.is_passed for it in early)
-        demanded = answers_demanded(self._policy.ensemble, route)
-        return choose_reuse(self._policy, standing.earlier, _key(snapshot), demanded, may_ask=may_ask)
+        failed = {it.gate for it in early if not it.is_passed}
+        return choose_reuse(
+            self._policy,
+            standing.earlier,
+            _key(snapshot),
+            answers_demanded(self._policy.ensemble, route),
+            may_ask=not failed & _SPARED_BY_REUSE,
+            may_compare=Reason.DAILY_BUDGET not in failed,
+        )
 
     def _early_gates(self, snapshot: Snapshot, standing: Standing) -> list[GateVerdict]:
         gates, context, market = self._policy.gates, self._context, snapshot.market
@@ -238,13 +244,14 @@ class Planner:
     def _candidates(self, snapshot: Snapshot, standing: Standing, value: int, reuse: Reuse) -> list[Candidate]:
         """Who could be asked, best utility first; where everybody is asked, those that do not answer come last.
 
-        What is given again costs nothing; where nobody may be asked, nobody else is there.
+        What is given again costs nothing; where earlier answers decide alone, nobody else is there.
         """
         worst = {**standing.worst_case_micro_usd, **dict.fromkeys(reuse.given, 0)}
         priced = [
             (it, worst[it.name])
             for it in self._policy.enabled_members
-            if it.name in (reuse.given if reuse.is_only else worst) and it.name not in self._context.disputed
+            if it.name in (reuse.names & worst.keys() if reuse.is_only else worst)
+            and it.name not in self._context.disputed
         ]
         candidates = self._selector.order(priced, conditions_of(snapshot), value)
         if self._policy.ensemble.member_policy == "all":
@@ -295,7 +302,7 @@ def _passed_by_reuse(early: list[GateVerdict], reuse: Reuse) -> list[GateVerdict
     if not reuse.is_only:
         return early
     return [
-        replace(it, is_passed=True, numbers={**it.numbers, "earlier_answers": len(reuse.given)})
+        replace(it, is_passed=True, numbers={**it.numbers, "earlier_answers": len(reuse.names)})
         if it.gate in _SPARED_BY_REUSE and not it.is_passed
         else it
         for it in early

@@ -17,16 +17,27 @@ from ensemble_pipeline.settings import Policy
 class Reuse:
     """By member: earlier answers that are `given` again, and those `shadowed`, of members that are asked all the same.
 
-    `is_only`: nobody may be asked now, and the earlier answers suffice.
+    `is_only`: nobody may be asked now but to compare, and the earlier answers suffice.
     """
 
     given: Mapping[str, EarlierAnswer] = field(default_factory=dict)
     shadowed: Mapping[str, EarlierAnswer] = field(default_factory=dict)
     is_only: bool = False
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Whose earlier answer was considered."""
+        return frozenset(self.given) | frozenset(self.shadowed)
+
 
 def choose_reuse(
-    policy: Policy, earlier: Mapping[str, EarlierAnswer], key: str, demanded: int, *, may_ask: bool
+    policy: Policy,
+    earlier: Mapping[str, EarlierAnswer],
+    key: str,
+    demanded: int,
+    *,
+    may_ask: bool = True,
+    may_compare: bool = True,
 ) -> Reuse:
     """The answers to give again about one market.
 
@@ -35,17 +46,17 @@ def choose_reuse(
         earlier: By member, what was found.
         key: Names market and instant; the same key draws the same shadow sample.
         demanded: Answers without which a decision is not made from earlier ones alone.
-        may_ask: Whether models may be asked; else there is no shadow sample.
+        may_ask: Whether models may be asked; else earlier answers decide alone, where there are enough.
+        may_compare: Whether there is money for the shadow sample, which is drawn also where nobody else is asked.
     """
     if not policy.cache.is_enabled or policy.ensemble.member_policy == "all":
         return Reuse()
     enabled = {member.name for member in policy.enabled_members}
     usable = {name: it for name, it in earlier.items() if not it.refusal and name in enabled}
+    share = policy.cache.shadow_share if may_compare else 0.0
+    drawn = {name: it for name, it in usable.items() if draw(f"{key}|{name}|shadow") < share}
+    given = {name: it for name, it in usable.items() if name not in drawn}
     if not may_ask:
-        return Reuse(usable, {}, is_only=True) if len(usable) >= demanded else Reuse()
-    drawn = {name for name in usable if draw(f"{key}|{name}|shadow") < policy.cache.shadow_share}
+        return Reuse(given, drawn, is_only=True) if len(usable) >= demanded else Reuse()
     compared = {name: it for name, it in earlier.items() if it.refusal in COMPARED and name in enabled}
-    return Reuse(
-        {name: it for name, it in usable.items() if name not in drawn},
-        {**compared, **{name: usable[name] for name in drawn}},
-    )
+    return Reuse(given, compared | drawn)

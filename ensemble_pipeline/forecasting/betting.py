@@ -24,7 +24,7 @@ def evidence_of_mean_below(x: ArrayLike, bound: float) -> FloatArray:
     large loss that has not come yet is not taken for impossible.
 
     Args:
-        x: One observation per event in the order in which they became known, each within [-1, 1]; shape ``(n,)``.
+        x: One observation per event in an order that does not depend on them, each within [-1, 1]; shape ``(n,)``.
             For evidence that the mean lies above a bound, hand over both with the other sign.
         bound: Within (-1, 1).
 

@@ -27,7 +27,10 @@ class CacheKey:
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """An answer that may be given again, with its market as it is listed now."""
+    """An answer that may be given again, with its market as it is listed now.
+
+    `is_superseded`: its model has answered about that market anew since.
+    """
 
     forecast_id: int
     model_id: str
@@ -36,23 +39,31 @@ class CacheEntry:
     response_model: str
     key: CacheKey
     cost_micro_usd: int
+    is_superseded: bool
 
 
 @dataclass(frozen=True, slots=True)
 class CacheUse:
-    """What one look for an earlier answer came to: given again, asked for real to compare, or not to be given."""
+    """What one look for an earlier answer came to: given again, asked for real to compare, or not to be given.
 
-    snapshot_id: int
+    `bounds` names the settings by which an answer may be given again (`cache_evidence.bounds_of`).
+    """
+
+    snapshot: Snapshot
     model_id: str
     earlier: EarlierAnswer
     outcome: UseOutcome
     cause: str
+    bounds: str
 
 
 KEY_COLUMNS = tuple(field.name for field in fields(CacheKey))
 _ENTRY = (
     f"select c.forecast_id, c.model_id, c.answered_at, c.response_model, c.cost_micro_usd, m.status,"
-    f" {', '.join(f'c.{name}' for name in KEY_COLUMNS)}, {MARKET_COLUMNS}"
+    f" {', '.join(f'c.{name}' for name in KEY_COLUMNS)}, {MARKET_COLUMNS},"
+    # an answer that is not kept, for it was unsure or would do nothing, tells all the same that the last one is past
+    " exists (select from forecasts l where l.market_id = c.market_id and l.model_id = c.model_id"
+    " and l.forecast_id > c.forecast_id and l.query_id is not null and l.asked_at <= %(as_of)s) as is_superseded"
     " from answer_cache c join markets m using (market_id) join market_events e using (event_id)"
 )
 
@@ -63,9 +74,9 @@ def newest_of_market(
     """The newest entry of each model on each of the markets, given at `as_of` or before."""
     rows = connection.execute(
         f"{_ENTRY} where c.forecast_id in (select distinct on (market_id, model_id) forecast_id from answer_cache"
-        " where market_id = any(%s) and model_id = any(%s) and answered_at <= %s"
+        " where market_id = any(%(markets)s) and model_id = any(%(models)s) and answered_at <= %(as_of)s"
         " order by market_id, model_id, answered_at desc, forecast_id desc) order by c.forecast_id",
-        [list(market_ids), list(model_ids), as_of],
+        {"markets": list(market_ids), "models": list(model_ids), "as_of": as_of},
     )
     return [_entry(row) for row in rows]
 
@@ -75,9 +86,9 @@ def newest_of_twins(
 ) -> list[CacheEntry]:
     """Entries of each model on markets that ask the same, given within [since, as_of], the newest first."""
     rows = connection.execute(
-        f"{_ENTRY} where c.twin_key = any(%s) and c.model_id = any(%s) and c.answered_at between %s and %s"
-        " order by c.answered_at desc, c.forecast_id desc",
-        [list(twin_keys), list(model_ids), since, as_of],
+        f"{_ENTRY} where c.twin_key = any(%(keys)s) and c.model_id = any(%(models)s)"
+        " and c.answered_at between %(since)s and %(as_of)s order by c.answered_at desc, c.forecast_id desc",
+        {"keys": list(twin_keys), "models": list(model_ids), "since": since, "as_of": as_of},
     )
     return [_entry(row) for row in rows]
 
@@ -118,37 +129,44 @@ async def note_use(connection: AsyncConnection, use: CacheUse, now: datetime) ->
     """Keep what a look for an earlier answer came to; a run taken up again changes nothing."""
     earlier = use.earlier
     await connection.execute(
-        "insert into cache_uses (snapshot_id, model_id, source_forecast_id, kind, outcome, cause, age_s,"
-        " price_distance, similarity, saved_micro_usd, used_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-        " on conflict do nothing",
+        "insert into cache_uses (snapshot_id, model_id, source_forecast_id, kind, outcome, cause, bounds, closes_at,"
+        " age_s, price_distance, similarity, saved_micro_usd, used_at)"
+        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
         [
-            use.snapshot_id,
+            use.snapshot.snapshot_id,
             use.model_id,
             earlier.forecast_id,
             earlier.kind,
             use.outcome,
             use.cause,
+            use.bounds,
+            use.snapshot.market.closes_at,
             earlier.age_s,
             earlier.price_distance,
             earlier.similarity,
-            earlier.saved_micro_usd if use.outcome == "hit" else 0,
+            earlier.saved_micro_usd if use.outcome == "hit" and use.cause == "unchanged" else 0,
             now,
         ],
     )
 
 
-def shadow_pairs(connection: Connection, as_of: datetime) -> list[Row]:
-    """Hits that were asked for real and have settled by `as_of`: both answers and the outcome, as they became known."""
+def shadow_pairs(connection: Connection, bounds: str, as_of: datetime) -> list[Row]:
+    """Hits within `bounds` that were asked for real by `as_of`: both answers, and how their market was to close.
+
+    In the order of these closes. `is_settled` tells whether a settlement is known, `outcome` what it says (``None``:
+    it counts for nobody, or is not known).
+    """
     return connection.execute(
-        "select u.kind, repeated.p_yes as p_repeated, asked.p_yes as p_asked, r.outcome, m.event_id"
+        "select u.kind, repeated.p_yes as p_repeated, asked.p_yes as p_asked, u.snapshot_id, m.event_id, u.closes_at,"
+        " r.market_id is not null as is_settled, r.outcome"
         " from cache_uses u join forecasts repeated on repeated.forecast_id = u.source_forecast_id"
         " join forecasts asked on (asked.snapshot_id, asked.model_id) = (u.snapshot_id, u.model_id)"
-        " join markets m on m.market_id = asked.market_id join resolutions r on r.market_id = asked.market_id"
-        " where u.outcome = 'shadow' and u.used_at <= %(as_of)s and asked.query_id is not null"
-        " and r.outcome is not null and not r.is_withdrawn and r.known_at <= %(as_of)s"
-        " and r.version = (select max(version) from resolutions l where l.market_id = r.market_id"
-        " and l.known_at <= %(as_of)s) order by r.known_at, u.use_id",
-        {"as_of": as_of},
+        " join markets m on m.market_id = asked.market_id left join lateral (select l.market_id, l.outcome,"
+        " l.is_withdrawn from resolutions l where l.market_id = asked.market_id and l.known_at <= %(as_of)s"
+        " order by l.version desc limit 1) r on not r.is_withdrawn"
+        " where u.outcome = 'shadow' and u.bounds = %(bounds)s and u.used_at <= %(as_of)s"
+        " and asked.query_id is not null order by u.closes_at, u.use_id",
+        {"as_of": as_of, "bounds": bounds},
     ).fetchall()
 
 
@@ -170,4 +188,5 @@ def _entry(row: Row) -> CacheEntry:
         response_model=row["response_model"],
         key=CacheKey(**{name: row[name] for name in KEY_COLUMNS}),
         cost_micro_usd=row["cost_micro_usd"],
+        is_superseded=row["is_superseded"],
     )

@@ -86,12 +86,14 @@ def save_settings(connection: Connection, settings_hash: str, settings: dict[str
 
 
 def attempts_made(connection: Connection, snapshot_ids: Sequence[int]) -> dict[tuple[int, str], Attempts]:
-    """Attempts recorded so far by (snapshot, model); an answered or billed attempt is final."""
+    """Attempts recorded so far by (snapshot, model); an answered or billed one is final, as is an answer repeated."""
     rows = connection.execute(
         "select snapshot_id, model_id, max(attempt) as attempts, bool_or(status = 'answered') as is_answered,"
-        " bool_or(status in ('answered', 'unreadable',"
-        " 'refused_by_model')) as is_final from llm_queries where snapshot_id = any(%s) group by 1, 2",
-        [list(snapshot_ids)],
+        " bool_or(status in ('answered', 'unreadable', 'refused_by_model')) as is_final from"
+        " (select snapshot_id, model_id, attempt, status from llm_queries where snapshot_id = any(%(ids)s)"
+        " union all select snapshot_id, model_id, 0, 'answered' from forecasts where snapshot_id = any(%(ids)s)"
+        " and reused_from is not null) a group by 1, 2",
+        {"ids": list(snapshot_ids)},
     )
     return {
         (row["snapshot_id"], row["model_id"]): Attempts(row["attempts"], row["is_answered"], row["is_final"])

@@ -174,11 +174,13 @@ def settle_positions(connection: Connection) -> int:
 
 
 def analyses_of(connection: Connection, market_ids: Sequence[str], now: datetime) -> dict[str, Analyses]:
-    """Earlier analyses (decisions that asked someone, not those made of earlier answers) of a market before `now`."""
+    """Earlier analyses of a market before `now`: decisions that asked someone, and not just to compare answers."""
     rows = connection.execute(
         "select d.market_id, count(*) filter (where d.decided_at >= %(day)s) as today, max(d.decided_at) as last_at"
         " from decisions d where d.market_id = any(%(ids)s) and d.decided_at < %(now)s"
-        " and exists (select from llm_queries q where q.snapshot_id = d.snapshot_id) group by 1",
+        " and exists (select from llm_queries q where q.snapshot_id = d.snapshot_id and not exists (select from"
+        " cache_uses u where (u.snapshot_id, u.model_id) = (q.snapshot_id, q.model_id) and u.cause = 'sampled'))"
+        " group by 1",
         {"ids": list(market_ids), "day": now.replace(hour=0, minute=0, second=0, microsecond=0), "now": now},
     )
     return {row["market_id"]: Analyses(row["today"], row["last_at"]) for row in rows}

@@ -65,6 +65,7 @@ def entry_of(key: CacheKey = KEY, **changes: Any) -> CacheEntry:
         "response_model": "a-1",
         "key": key,
         "cost_micro_usd": 1200,
+        "is_superseded": False,
     }
     return CacheEntry(**(fields | changes))
 

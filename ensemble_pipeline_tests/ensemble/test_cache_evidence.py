@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,20 @@ from ensemble_pipeline_tests.ensemble.parts import policy_of
 SAME, SIMILAR = CacheKind.SAME, CacheKind.SIMILAR
 
 
-def pair(kind: str, repeated: float, asked: float, event: str = "E", *, outcome: bool = True) -> Row:
-    return {"kind": kind, "p_repeated": repeated, "p_asked": asked, "outcome": outcome, "event_id": event}
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+CLOSED = NOW - timedelta(days=1)
 
 
-def pair_losing(loss: float, event: str, kind: str = "similar") -> Row:
+def pair(
+    kind: str, repeated: float, asked: float, event: str = "E", *, outcome: bool | None = True, **others: Any
+) -> Row:
+    told = {"snapshot_id": 1, "closes_at": CLOSED, "is_settled": True, **others}
+    return {"kind": kind, "p_repeated": repeated, "p_asked": asked, "outcome": outcome, "event_id": event, **told}
+
+
+def pair_losing(loss: float, event: str, kind: str = "similar", **others: Any) -> Row:
     """A pair whose repeated answer scores so much worse, in Brier points: 0.4 was asked for and YES came true."""
-    return pair(kind, 1 - math.sqrt(0.36 + loss), 0.4, event)
+    return pair(kind, 1 - math.sqrt(0.36 + loss), 0.4, event, **others)
 
 
 def pairs_losing(losses: Sequence[float] | FloatArray, kind: str = "similar") -> list[Row]:
@@ -39,7 +47,7 @@ def pairs_losing(losses: Sequence[float] | FloatArray, kind: str = "similar") ->
 
 
 def weigh(pairs: Sequence[Row], kind: CacheKind = SIMILAR, **options: Any) -> CacheEvidence:
-    return weigh_evidence(pairs, policy_of(cache=options).cache)[kind]
+    return weigh_evidence(pairs, policy_of(cache=options).cache, NOW)[kind]
 
 
 def alternating(mean: float, spread: float, n: int) -> list[float]:
@@ -47,7 +55,7 @@ def alternating(mean: float, spread: float, n: int) -> list[float]:
 
 
 def test_without_pairs_the_same_market_is_allowed_and_similar_ones_are_not() -> None:
-    assert weigh_evidence([], policy_of().cache) == {
+    assert weigh_evidence([], policy_of().cache, NOW) == {
         SAME: CacheEvidence(SAME, 0, 0, None, 1.0, 1.0, ""),
         SIMILAR: CacheEvidence(SIMILAR, 0, 0, None, 1.0, 1.0, UNPROVEN),
     }
@@ -82,6 +90,59 @@ def test_pairs_of_one_event_count_once() -> None:
     assert found.loss == pytest.approx(((0.07 + 0.21) / 2 + 0) / 2)
 
 
+def test_only_the_first_comparison_of_an_event_counts() -> None:
+    losses = alternating(0.01, 0.05, 40)
+    before = weigh(pairs_losing(losses))
+    later = pair_losing(0.5, "E0", snapshot_id=2)
+    assert weigh([*pairs_losing(losses), later]) == before
+
+
+def test_pairs_count_up_to_the_first_market_that_is_waited_for() -> None:
+    closes = [NOW - timedelta(days=days) for days in (120, 91, 90, 2, 1)]
+    pairs = [pair_losing(0.1, f"E{n}", closes_at=at) for n, at in enumerate(closes)]
+    assert weigh(pairs).pairs == 5
+    # nobody waits for ever, nor for a market that counts for nobody
+    assert weigh(_unsettled(pairs, 1)).pairs == weigh([*pairs[:3], pairs[3] | {"outcome": None}, pairs[4]]).pairs == 4
+    assert weigh(_unsettled(pairs, 2)).pairs == 2
+    assert weigh(_unsettled(pairs, 3)).pairs == 3
+
+
+def test_market_that_settled_before_its_close_counts_once_that_has_come() -> None:
+    early = pair_losing(0.1, "E", closes_at=NOW + timedelta(days=1))
+    assert weigh([early]).pairs == 0
+    assert weigh_evidence([early], policy_of().cache, NOW + timedelta(days=1))[SIMILAR].pairs == 1
+
+
+def test_answers_too_high_are_not_taken_for_harmless_where_what_comes_true_settles_first() -> None:
+    # asked 0.3 and repeated 0.4 on markets of which 3 in 10 come true, within days; the others settle at their close
+    draws = np.random.default_rng(1).random(400) < 0.3
+    asked_on = [NOW + timedelta(hours=6 * n) for n in range(400)]
+    close = timedelta(days=60)
+
+    def known_at(number: int) -> datetime:
+        return asked_on[number] + (timedelta(days=2) if draws[number] else close)
+
+    for day in range(0, 160, 5):
+        at = NOW + timedelta(days=day)
+        rows = [
+            pair("similar", 0.4, 0.3, f"E{n}", outcome=bool(draws[n]), closes_at=asked_on[n] + close,
+                 is_settled=known_at(n) <= at)
+            for n in range(400) if asked_on[n] <= at
+        ]  # fmt: skip
+        assert weigh_evidence(rows, policy_of().cache, at)[SIMILAR].refusal == UNPROVEN
+    assert weigh_evidence(rows, policy_of().cache, at)[SIMILAR].events > 300
+
+
+def _unsettled(pairs: list[Row], number: int) -> list[Row]:
+    return [row | ({"is_settled": False, "outcome": None} if n == number else {}) for n, row in enumerate(pairs)]
+
+
+def test_loss_once_shown_is_not_forgotten_because_later_answers_lose_nothing() -> None:
+    shown = alternating(0.1, 0.01, 60)
+    assert weigh(pairs_losing(shown, "same"), SAME).refusal == HARMFUL
+    assert weigh(pairs_losing([*shown, *alternating(-0.1, 0.01, 300)], "same"), SAME).refusal == HARMFUL
+
+
 def test_kinds_are_weighed_apart() -> None:
     pairs = [pair("similar", 0.6, 0.7), pair("same", 0.5, 0.8)]
     assert weigh(pairs).loss == pytest.approx(0.07)
@@ -89,10 +150,10 @@ def test_kinds_are_weighed_apart() -> None:
     assert weigh(pairs[:1], SAME).pairs == 0
 
 
-def test_evidence_is_that_of_the_bets_over_events_as_they_became_known() -> None:
+def test_evidence_is_that_of_the_bets_over_events_in_the_order_of_their_closes() -> None:
     losses = alternating(0.01, 0.05, 40)
     found = weigh(pairs_losing(losses))
-    against = evidence_of_mean_below(np.negative(losses), -0.005)[-1]
+    against = max(1.0, *evidence_of_mean_below(np.negative(losses), -0.005))
     assert (found.loss, found.for_use) == pytest.approx((0.01, evidence_of_mean_below(losses, 0.005)[-1]))
     assert found.against_use == pytest.approx(against)
     # a second pair of the first event changes its mean, and not its place
@@ -148,10 +209,10 @@ def test_similar_markets_of_small_loss_but_wide_spread_are_not_allowed_yet() -> 
 def test_evidence_on_one_kind_says_nothing_of_the_other() -> None:
     good, bad = alternating(-0.1, 0.001, 60), alternating(0.1, 0.01, 60)
     options = policy_of().cache
-    assert refusals(weigh_evidence(pairs_losing(good, "same"), options)) == {SAME: "", SIMILAR: UNPROVEN}
-    assert refusals(weigh_evidence(pairs_losing(bad, "similar"), options)) == {SAME: "", SIMILAR: UNPROVEN}
+    assert refusals(weigh_evidence(pairs_losing(good, "same"), options, NOW)) == {SAME: "", SIMILAR: UNPROVEN}
+    assert refusals(weigh_evidence(pairs_losing(bad, "similar"), options, NOW)) == {SAME: "", SIMILAR: UNPROVEN}
     both = pairs_losing(bad, "same") + pairs_losing(good, "similar")
-    assert refusals(weigh_evidence(both, options)) == {SAME: HARMFUL, SIMILAR: ""}
+    assert refusals(weigh_evidence(both, options, NOW)) == {SAME: HARMFUL, SIMILAR: ""}
 
 
 PROBABILITIES = st.floats(0, 1)
@@ -171,7 +232,7 @@ PROBABILITIES = st.floats(0, 1)
     )
 )
 def test_any_pairs_give_a_loss_in_bounds_and_never_a_right_to_share_on_few_events(pairs: list[Row]) -> None:
-    found = weigh_evidence(pairs, policy_of().cache)
+    found = weigh_evidence(pairs, policy_of().cache, NOW)
     assert {kind: it.pairs for kind, it in found.items()} == {
         kind: sum(row["kind"] == kind for row in pairs) for kind in CacheKind
     }

@@ -36,8 +36,9 @@ def choose(
     demanded: int = 2,
     *,
     may_ask: bool = True,
+    may_compare: bool = True,
 ) -> Reuse:
-    return choose_reuse(chosen or policy(), found, key, demanded, may_ask=may_ask)
+    return choose_reuse(chosen or policy(), found, key, demanded, may_ask=may_ask, may_compare=may_compare)
 
 
 @pytest.mark.parametrize("may_ask", [True, False])
@@ -127,7 +128,7 @@ def test_refused_answer_is_neither_given_nor_compared(refusal: str, share: float
 def test_member_that_may_not_be_asked_gives_nothing(share: float) -> None:
     chosen = choose(chosen=policy(share, off="b"))
     assert set(chosen.given) | set(chosen.shadowed) == {"a", "c"}
-    assert set(choose(chosen=policy(share, off="b"), may_ask=False).given) == {"a", "c"}
+    assert choose(chosen=policy(share, off="b"), may_ask=False).names == {"a", "c"}
     assert choose(chosen=policy(share, off="abc")) == NOTHING
     assert choose(FITTING | {"x": earlier()}, policy(share)) == choose(FITTING, policy(share))
 
@@ -143,8 +144,10 @@ def test_where_nobody_may_be_asked_only_enough_answers_are_given(demanded: int, 
     assert choose(demanded=demanded, may_ask=False) == expected
 
 
-def test_where_nobody_may_be_asked_there_is_no_shadow_sample() -> None:
-    assert choose(chosen=policy(1.0), may_ask=False) == Reuse(FITTING, {}, is_only=True)
+def test_where_nobody_may_be_asked_the_shadow_sample_is_drawn_all_the_same_while_there_is_money() -> None:
+    assert choose(chosen=policy(1.0), may_ask=False) == Reuse({}, FITTING, is_only=True)
+    assert choose(chosen=policy(1.0), may_ask=False, may_compare=False) == Reuse(FITTING, {}, is_only=True)
+    assert choose(chosen=policy(1.0), may_ask=False, demanded=4) == NOTHING
 
 
 def test_where_nobody_may_be_asked_refused_and_disabled_do_not_count_as_answers() -> None:
@@ -181,7 +184,6 @@ def test_nothing_refused_is_ever_given_and_nothing_is_both_given_and_compared(
     assert {**chosen.given, **chosen.shadowed}.items() <= found.items()
     assert chosen.is_only == (not may_ask and len(fitting) >= demanded)
     if may_ask:
-        assert set(chosen.given) | set(chosen.shadowed) == fitting | compared
+        assert chosen.names == fitting | compared
     else:
-        assert chosen.shadowed == {}
-        assert set(chosen.given) == (fitting if chosen.is_only else set())
+        assert chosen.names == (fitting if chosen.is_only else set())

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ensemble_pipeline.domain import Listing
+from ensemble_pipeline.ensemble.cache_evidence import bounds_of
 from ensemble_pipeline.ensemble.performance import PerformanceTracker
 from ensemble_pipeline.sandbox.world import WorldAnswer
 from ensemble_pipeline.store import markets
@@ -93,11 +94,11 @@ def prove_harmless(play: Play, events: int = 120) -> None:
             " select q.query_id, q.snapshot_id, s.market_id, 'local-model', %(at)s,"
             " 0.7 + (q.snapshot_id %% 3 - 1) * 0.001, 0.9, '', 'calm', '0-24h' from q join s using (snapshot_id)"
             " returning snapshot_id)"
-            " insert into cache_uses (snapshot_id, model_id, source_forecast_id, kind, outcome, cause, age_s,"
-            " similarity, saved_micro_usd, used_at) select snapshot_id, 'local-model', (select forecast_id from"
-            " answer_cache where model_id = 'local-model' limit 1), 'similar', 'shadow', 'unproven', 1, 1, 0, %(at)s"
-            " from f",
-            {"n": events, "at": START},
+            " insert into cache_uses (snapshot_id, model_id, source_forecast_id, kind, outcome, cause, bounds,"
+            " closes_at, age_s, similarity, saved_micro_usd, used_at) select snapshot_id, 'local-model',"
+            " (select forecast_id from answer_cache where model_id = 'local-model' limit 1), 'similar', 'shadow',"
+            " 'unproven', %(bounds)s, %(end)s, 1, 1, 0, %(at)s from f",
+            {"n": events, "at": START, "end": START + HOUR / 2, "bounds": bounds_of(play.instance.settings.cache)},
         )
         connection.execute(
             "insert into resolutions (market_id, version, outcome, resolved_at, known_at)"

@@ -33,6 +33,8 @@ create table cache_uses (
     kind text not null check (kind in ('same', 'similar')),
     outcome text not null check (outcome in ('hit', 'shadow', 'miss')),
     cause text not null check (cause <> ''),
+    bounds text not null,
+    closes_at timestamptz not null,
     age_s double precision not null check (age_s >= 0),
     price_distance double precision check (price_distance >= 0),
     similarity double precision not null check (similarity between 0 and 1),
@@ -41,7 +43,7 @@ create table cache_uses (
     unique (snapshot_id, model_id)
 );
 create index cache_uses_time on cache_uses (used_at);
-create index cache_uses_shadow on cache_uses (kind) where outcome = 'shadow';
+create index cache_uses_shadow on cache_uses (bounds, closes_at) where outcome = 'shadow';
 """
 
 # a forecast comes from a call, or repeats an earlier forecast of the same model: never one of another
