@@ -92,10 +92,11 @@ def _through_ledger(task: Task, pool: AsyncDatabase, manager: ProviderManager) -
             return False
         call = BudgetCall(task.snapshot_id, task.market_id, "xai", member.name, amount, NOW)
         try:
-            reservation = await ledger.reserve(call)
+            async with manager.turn(member):
+                reservation = await ledger.reserve(call)
+                reply = await manager.ask(member, prompt, worst)
         except BudgetRefusedError:
             return False
-        reply = await manager.ask(member, prompt, worst)
         booked = amount if task.budget is not None else reply.cost_micro_usd or 0
         query = LLMQuery(
             reservation_id=reservation,
@@ -131,7 +132,8 @@ def _past_naive_check(task: Task, pool: AsyncDatabase, manager: ProviderManager)
             row = await cursor.fetchone()
         if row is None or row["n"] >= (task.budget or 0):
             return False
-        await manager.ask(member, build_prompt("forecaster", _market(task), NOW), 10**6)
+        async with manager.turn(member):
+            await manager.ask(member, build_prompt("forecaster", _market(task), NOW), 10**6)
         async with pool.connection() as connection:
             await connection.execute("insert into naive_spend (cost) values (1)")
         return True

@@ -18,6 +18,7 @@ from ensemble_pipeline.clock import Stopwatch
 from ensemble_pipeline.domain import CallStatus, EarlierAnswer, ModelReply, Strategy
 from ensemble_pipeline.ensemble.asking import Questions, read_questions
 from ensemble_pipeline.ensemble.cache import Asked, is_worth_keeping, key_of
+from ensemble_pipeline.ensemble.cache_evidence import bounds_of
 from ensemble_pipeline.ensemble.context import BatchContext
 from ensemble_pipeline.ensemble.fallback import FallbackManager
 from ensemble_pipeline.ensemble.instance import Instance
@@ -30,7 +31,7 @@ from ensemble_pipeline.providers.prices import worst_case_micro_usd
 from ensemble_pipeline.providers.prompts import prompt_wording
 from ensemble_pipeline.settings import MemberSettings
 from ensemble_pipeline.store import answer_cache, budget, calls
-from ensemble_pipeline.store.answer_cache import CacheUse
+from ensemble_pipeline.store.answer_cache import CacheUse, UseOutcome
 from ensemble_pipeline.store.budget import BudgetCall, Closing, ClosingState
 from ensemble_pipeline.store.calls import Attempts, LLMQuery
 from ensemble_pipeline.store.database import AsyncDatabase
@@ -66,15 +67,22 @@ class _Call:
     attempt: int
     reservation_id: int
     leaving: BudgetCall
+    worst_case_micro_usd: int
 
     @property
     def held_micro_usd(self) -> int:
-        """Its worst case."""
+        """Its worst case, or more where its model has billed more before."""
         return self.leaving.amount
 
     def closing(self, state: ClosingState, booked: int) -> Closing:
         """How its reservation ends."""
         return Closing(self.reservation_id, self.leaving.day, state, booked)
+
+
+@dataclass(frozen=True, slots=True)
+class _NoReply:
+    error: ProviderError
+    elapsed_ms: int
 
 
 async def consult(instance: Instance, context: BatchContext, plans: Sequence[Plan]) -> Consultation:
@@ -124,6 +132,7 @@ class _Asking:
         self._ledger = Ledger(database, instance.limits)
         self._fallback = FallbackManager(instance)
         self._engine = engine_of(instance.settings.policy, context)
+        self._bounds = bounds_of(instance.settings.cache)
         self._asked = Asked(instance.settings.policy, context.calibration, context.now)
 
     async def ask_all(self, plan: Plan) -> list[Outcome]:
@@ -172,8 +181,10 @@ class _Asking:
         async with self._database.connection() as connection:
             is_new = await answer_cache.give_again(connection, snapshot, member.name, earlier.forecast_id)
             if is_new:
+                # where nobody would have been asked, nothing was saved
+                cause = "nobody_asked" if plan.reuse.is_only else "unchanged"
                 await answer_cache.note_use(
-                    connection, CacheUse(snapshot.snapshot_id, member.name, earlier, "hit", "unchanged"), self._now()
+                    connection, CacheUse(snapshot, member.name, earlier, "hit", cause, self._bounds), self._now()
                 )
         return "reused" if is_new else "resumed"
 
@@ -184,7 +195,8 @@ class _Asking:
             return
         is_compared = member.name in plan.reuse.shadowed and outcome == "answered"
         cause = earlier.refusal or ("sampled" if is_compared else "not_answered")
-        use = CacheUse(plan.snapshot.snapshot_id, member.name, earlier, "shadow" if is_compared else "miss", cause)
+        outcome_of_look: UseOutcome = "shadow" if is_compared else "miss"
+        use = CacheUse(plan.snapshot, member.name, earlier, outcome_of_look, cause, self._bounds)
         async with self._database.connection() as connection:
             await answer_cache.note_use(connection, use, self._now())
 
@@ -219,23 +231,28 @@ class _Asking:
     async def _attempt(self, question: _Question, number: int) -> ModelReply:
         member, market = question.member, question.plan.snapshot.market
         worst = worst_case_micro_usd(question.prompt, member)
-        # its day is that of the moment it leaves: the batch may have been planned before midnight
-        leaving = BudgetCall(
-            question.plan.snapshot.snapshot_id, market.market_id, member.provider, member.name, worst, self._now()
-        )
-        call = _Call(question, number, await self._ledger.reserve(leaving), leaving)
-        watch = Stopwatch()
+        async with self._manager.turn(member):
+            # its day is that of the moment it leaves: the batch may have been planned, or have waited, before midnight
+            held, snapshot_id = self._questions.to_hold(member, worst), question.plan.snapshot.snapshot_id
+            leaving = BudgetCall(snapshot_id, market.market_id, member.provider, member.name, held, self._now())
+            call = _Call(question, number, await self._ledger.reserve(leaving), leaving, worst)
+            reply = await self._send(call)
+        if isinstance(reply, _NoReply):
+            await self._ledger.book(self._failed(call, reply))
+            raise reply.error
+        await self._ledger.book(self._answered(call, reply))
+        return reply
+
+    async def _send(self, call: _Call) -> ModelReply | _NoReply:
+        question, watch = call.question, Stopwatch()
         try:
-            reply = await self._manager.ask(member, question.prompt, worst)
+            return await self._manager.ask(question.member, question.prompt, call.worst_case_micro_usd)
         except ProviderError as error:
-            await self._ledger.book(self._failed(call, error, watch.elapsed_ms()))
-            raise
+            return _NoReply(error, watch.elapsed_ms())
         except SettingsError:
             # nothing was sent
             await self._ledger.close(call.closing("released", 0), self._now())
             raise
-        await self._ledger.book(self._answered(call, reply))
-        return reply
 
     def _now(self) -> datetime:
         return self._instance.clock.now()
@@ -253,12 +270,13 @@ class _Asking:
             **outcome,
         )
 
-    def _failed(self, call: _Call, error: ProviderError, elapsed_ms: int) -> Booking:
+    def _failed(self, call: _Call, failure: _NoReply) -> Booking:
         """Nothing is owed where a refusal came back; else the provider may bill it, and the worst case stands."""
+        error = failure.error
         cost = call.held_micro_usd if error.may_be_billed else 0
         query = self._query(
             call,
-            latency_ms=elapsed_ms,
+            latency_ms=failure.elapsed_ms,
             status=CallStatus.TIMED_OUT if isinstance(error, ProviderTimeoutError) else CallStatus.FAILED,
             cost_micro_usd=cost,
             cost_source="worst_case" if error.may_be_billed else "not_billed",
@@ -284,6 +302,7 @@ class _Asking:
         )
         policy, question = self._instance.settings.policy, call.question
         snapshot, member = question.plan.snapshot, question.member
+        self._questions.note_bill(member, cost, call.worst_case_micro_usd)
         key = None
         if is_worth_keeping(policy, member, snapshot, reply):
             key = key_of(self._asked, member, snapshot, self._questions.evidence_on(snapshot))
@@ -294,7 +313,7 @@ class _Asking:
             snapshot=snapshot,
             answer=reply.answer,
             key=key,
-            held=call.held_micro_usd,
+            worst_case=call.worst_case_micro_usd,
             anomalies=reply.anomalies,
         )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ensemble_pipeline.domain import Quote, Snapshot
 from ensemble_pipeline.ensemble.asking import Questions, read_questions
 from ensemble_pipeline.ensemble.cache import Asked, Memory
-from ensemble_pipeline.ensemble.cache_evidence import refusals, weigh_evidence
+from ensemble_pipeline.ensemble.cache_evidence import read_evidence, refusals
 from ensemble_pipeline.ensemble.conclude import conclude
 from ensemble_pipeline.ensemble.consult import consult
 from ensemble_pipeline.ensemble.context import BatchContext, Filling, Method, Standing
@@ -25,7 +25,6 @@ from ensemble_pipeline.errors import UnknownPriceError
 from ensemble_pipeline.providers.prices import worst_case_micro_usd
 from ensemble_pipeline.settings import Policy
 from ensemble_pipeline.store import calls, decisions, markets
-from ensemble_pipeline.store.answer_cache import shadow_pairs
 from ensemble_pipeline.store.budget import market_spend, refusals_on
 from ensemble_pipeline.store.database import Connection
 from ensemble_pipeline.store.decisions import Analyses, EnsembleDecision
@@ -91,7 +90,7 @@ def plan(
 
 def _memory(connection: Connection, policy: Policy, context: BatchContext, snapshots: Sequence[Snapshot]) -> Memory:
     """Earlier answers as of the batch, and of which kinds the shadow sample lets them be given again."""
-    evidence = weigh_evidence(shadow_pairs(connection, context.now), policy.cache)
+    evidence = read_evidence(connection, policy.cache, context.now)
     return Memory.read(connection, Asked(policy, context.calibration, context.now), snapshots, refusals(evidence))
 
 
@@ -99,7 +98,8 @@ def _worst_cases(instance: Instance, questions: Questions, snapshot: Snapshot, c
     found: dict[str, int] = {}
     for member in instance.settings.enabled_members:
         try:
-            found[member.name] = worst_case_micro_usd(questions.prompt(member, snapshot, context.now), member)
+            worst_case = worst_case_micro_usd(questions.prompt(member, snapshot, context.now), member)
+            found[member.name] = questions.to_hold(member, worst_case)
         except UnknownPriceError:
             # a model whose price nobody knows is not asked; `ensemble doctor` names it
             continue

@@ -5,6 +5,7 @@ Retries, failover, budgets and the ledger live above, in ``ensemble``.
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self
 
@@ -22,8 +23,8 @@ from ensemble_pipeline.settings import MemberSettings, ProviderSettings, Setting
 class ProviderManager:
     """All providers of one instance. Lives within one event loop; close it, or use it as ``async with``.
 
-    Each provider has one pool of connections and lets `max_concurrency` calls through at once; the wait for one's
-    turn counts towards neither the time limit nor the latency.
+    Each provider has one pool of connections and `max_concurrency` turns at once; the wait for one's turn counts
+    towards neither the time limit nor the latency.
     """
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
@@ -34,8 +35,19 @@ class ProviderManager:
         self._turns = {name: asyncio.Semaphore(it.max_concurrency) for name, it in self._providers.items()}
         self._clients: dict[str, ProviderClient] = {}
 
-    async def ask(self, member: MemberSettings, prompt: Prompt, held_micro_usd: int) -> ModelReply:
-        """Ask `member` once; `held_micro_usd` is the worst case reserved for it, by which its bill is judged.
+    def turn(self, member: MemberSettings) -> AbstractAsyncContextManager[None]:
+        """The wait until one more call of `member`'s provider may leave, and the place it takes while it is under way.
+
+        What a call costs is reserved once it has its turn: what waits has cost nothing, and leaves on a later day.
+
+        Raises:
+            SettingsError: the member's provider is not among the settings.
+        """
+        self._settings_of(member.provider)
+        return self._turns[member.provider]
+
+    async def ask(self, member: MemberSettings, prompt: Prompt, worst_case_micro_usd: int) -> ModelReply:
+        """Ask `member` once, in its turn; `worst_case_micro_usd` is what its bill is judged by.
 
         Returns:
             A billed reply. An unreadable answer or a refusal is one too: `answer` is then ``None`` and `problem` says
@@ -47,9 +59,8 @@ class ProviderManager:
             SettingsError: the member's provider is not among the settings, or its URL is none.
         """
         client = self._client(member.provider)
-        async with self._turns[member.provider]:
-            raw = await client.ask(member.model, prompt, member.max_output_tokens)
-        return _to_reply(raw, cost_of(raw, member, held_micro_usd, self._believable_factor))
+        raw = await client.ask(member.model, prompt, member.max_output_tokens)
+        return _to_reply(raw, cost_of(raw, member, worst_case_micro_usd, self._believable_factor))
 
     def missing_key(self, member: MemberSettings) -> str | None:
         """The environment variable that has to hold a key before `member` can be asked, or ``None`` if all is set."""

@@ -27,9 +27,9 @@ class Dispute:
 
 
 async def save_anomaly(
-    connection: AsyncConnection, query: LLMQuery, odd: CostAnomaly, held: int, now: datetime
+    connection: AsyncConnection, query: LLMQuery, odd: CostAnomaly, worst_case: int, now: datetime
 ) -> None:
-    """Keep what was odd about a call whose worst case `held` was reserved."""
+    """Keep what was odd about a call whose worst case was so many micro-dollars."""
     await connection.execute(
         "insert into cost_anomalies (reservation_id, model_id, kind, claim, claimed_micro_usd, booked_micro_usd,"
         " held_micro_usd, noticed_at) values (%s, %s, %s, %s, %s, %s, %s, %s)",
@@ -40,7 +40,7 @@ async def save_anomaly(
             odd.claim,
             odd.claimed_micro_usd,
             query.cost_micro_usd,
-            held,
+            worst_case,
             now,
         ],
     )
@@ -72,6 +72,16 @@ def resolve(connection: Connection, anomaly_id: int, resolution: Resolution, cau
         "update cost_anomalies set resolved_at = %s, resolution = %s, resolution_cause = %s where anomaly_id = %s",
         [now, resolution, cause, anomaly_id],
     )
+
+
+def overruns_since(connection: Connection, since: datetime) -> dict[str, float]:
+    """How many times its worst case the dearest call of each model has cost since; models without any are absent."""
+    rows = connection.execute(
+        "select model_id, max(booked_micro_usd::float8 / held_micro_usd) as factor from cost_anomalies"
+        " where kind = 'overrun' and held_micro_usd > 0 and noticed_at >= %s group by 1",
+        [since],
+    )
+    return {row["model_id"]: row["factor"] for row in rows}
 
 
 def anomalies_since(connection: Connection, since: datetime) -> Sequence[Row]:

@@ -24,7 +24,7 @@ _MOST_TOGETHER = 64
 class Booking:
     """What came of a call: its record, the forecast read from it, how its reservation ends, what was odd.
 
-    With a `key` the forecast may be given again.
+    With a `key` the forecast may be given again. `worst_case` in micro-dollars is what the anomalies are judged by.
     """
 
     query: LLMQuery
@@ -33,7 +33,7 @@ class Booking:
     snapshot: Snapshot | None = None
     answer: Answer | None = None
     key: CacheKey | None = None
-    held: int = 0
+    worst_case: int = 0
     anomalies: tuple[CostAnomaly, ...] = ()
 
 
@@ -80,6 +80,6 @@ class Ledger:
             for it in bookings:
                 await calls.save_query(connection, it.query, it.snapshot, it.answer, it.key)
                 for odd in it.anomalies:
-                    await anomalies.save_anomaly(connection, it.query, odd, it.held, it.closed_at)
+                    await anomalies.save_anomaly(connection, it.query, odd, it.worst_case, it.closed_at)
             await budget.close(connection, [it.closing for it in bookings], max(it.closed_at for it in bookings))
         return [None] * len(bookings)

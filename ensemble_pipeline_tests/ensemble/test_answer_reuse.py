@@ -249,6 +249,10 @@ def test_hits_that_are_drawn_are_asked_for_real_and_their_loss_is_told_once_they
     play.put(make_market("A-1", "A", opens=0, closes=3, settles=4))
     play.clock.advance_to(START + 5 * HOUR)
     play.bring()
+    # it settled before it was to close, as what comes true may: it counts from its close on
+    assert cost_report(play.instance)["cache"]["by_kind"][0]["settled_pairs"] == 0
+    [closes] = play.rows("select distinct closes_at from cache_uses")
+    play.clock.advance_to(closes["closes_at"])
     [same, similar] = cost_report(play.instance)["cache"]["by_kind"]
     assert (same["kind"], same["asked_to_compare"], same["settled_pairs"], same["settled_events"]) == ("same", 5, 5, 1)
     # it came true: 0.3² said again against 0.4² asked for
@@ -309,11 +313,65 @@ def test_above_the_soft_limit_earlier_answers_decide_and_without_them_the_market
         assert calls(play) == 5
 
 
-def test_during_the_cooldown_earlier_answers_decide_and_nobody_is_asked_to_compare(play: Play) -> None:
-    play.change(gates={"cooldown_hours": 2, "analyses_per_day": 1}, cache={"shadow_share": 1})
+def test_during_the_cooldown_earlier_answers_decide_and_save_nothing(play: Play) -> None:
+    play.change(gates={"cooldown_hours": 2, "analyses_per_day": 1}, cache=SURE)
     later(play)
     assert ask(play).models_consulted == tuple(ASKED)
     assert calls(play) == 5
+    assert uses(play) == [("same", "hit", "nobody_asked")] * 5
+    assert cost_report(play.instance)["cache"]["saved_usd"] == 0
     later(play, 25)
     assert ask(play).terminal_reason is Reason.COOLDOWN
     assert calls(play) == 5
+
+
+def test_during_the_cooldown_hits_that_are_drawn_are_asked_for_real_which_is_no_analysis(play: Play) -> None:
+    play.change(gates={"cooldown_hours": 1, "analyses_per_day": 1000}, cache={"shadow_share": 1})
+    later(play)
+    assert ask(play).models_consulted == tuple(ASKED)
+    assert calls(play) == 10
+    assert uses(play) == [("same", "shadow", "sampled")] * 5
+    play.change(gates={"cooldown_hours": 1, "analyses_per_day": 1000}, cache={"is_enabled": False})
+    later(play, 49)
+    assert ask(play).terminal_reason is Reason.COOLDOWN
+    later(play, 1)
+    assert ask(play).terminal_reason is not Reason.COOLDOWN
+    assert calls(play) == 15
+
+
+def test_answer_is_not_given_again_after_its_model_has_answered_otherwise(play: Play) -> None:
+    said = play.world.answers
+    play.world.answers = dict.fromkeys(said, WorldAnswer(p_yes=0.41, confidence=0.3))
+    play.change(cache=SURE | {"is_enabled": False})
+    later(play)
+    ask(play)
+    assert calls(play) == 10
+    play.change(cache=SURE)
+    later(play, 5)
+    ask(play)
+    assert calls(play) == 15
+    assert uses(play) == [("same", "miss", "superseded")] * 5
+
+
+def test_run_cut_off_after_answers_were_given_again_ends_without_asking_whatever_changed_since(play: Play) -> None:
+    later(play)
+    play.change(scan={"reassess_hours": 0})
+    play.scan()
+    context, plans = play.plan()
+    assert asyncio.run(consult(play.instance, context, plans)).reused == 5
+    # by now the answers are too old to be given again
+    later(play, 31)
+    context, plans = play.plan()
+    again = asyncio.run(consult(play.instance, context, plans))
+    assert (again.reused, again.resumed, again.failed) == (0, 5, 0)
+    assert calls(play) == 5
+
+
+def test_price_seen_long_ago_does_not_tell_that_it_has_not_moved(play: Play) -> None:
+    play.change(scan={"reassess_hours": 0})
+    later(play)
+    play.scan()
+    later(play, 6)
+    context, plans = play.plan()
+    assert asyncio.run(consult(play.instance, context, plans)).reused == 0
+    assert uses(play) == [("same", "miss", "price_old")] * 5

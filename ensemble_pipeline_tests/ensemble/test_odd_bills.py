@@ -151,6 +151,57 @@ def test_call_during_which_midnight_passes_counts_on_the_day_it_left(
     assert_books_are_even(play)
 
 
+def test_calls_that_wait_for_their_turn_hold_nothing_and_count_on_the_day_they_leave(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playing(database, monkeypatch, "A-1", "B-1", "C-1", "D-1", ensemble={"member_policy": "all"}) as play:
+        only = [it.model_dump() for it in play.instance.settings.members if it.name == "xai-model"]
+        providers = {name: it.model_dump() for name, it in play.instance.settings.providers.items()}
+        providers["xai"]["max_concurrency"] = 1
+        play.change(members=only, providers=providers)
+        play.clock.advance_to(START + 24 * HOUR - timedelta(seconds=1))
+        for ticker in ("A-1", "B-1", "C-1", "D-1"):
+            play.price(ticker, "0.40", "0.42")
+        held, answer = [], Desk.ask
+
+        def look(desk: Desk, provider: str, question: Question, at: Any) -> Completion | Refusal:
+            held.append(play.rows("select count(*) as n from budget_reservations where state = 'held'")[0]["n"])
+            play.clock.advance_to(START + 25 * HOUR)
+            return answer(desk, provider, question, at)
+
+        monkeypatch.setattr(Desk, "ask", look)
+        play.scan()
+        context, plans = play.plan()
+        assert asyncio.run(consult(play.instance, context, plans)).answered == 4
+        days = play.rows("select budget_day, count(*) as n from ledger group by 1 order by 1")
+        # what has answered may not be booked yet when the next one leaves
+        assert max(held) <= 2
+        assert [(row["budget_day"].day, row["n"]) for row in days] == [(START.day, 1), (START.day + 1, 3)]
+        assert_books_are_even(play)
+
+
+def test_model_that_billed_more_than_its_worst_case_has_as_much_held_from_then_on(play: Play) -> None:
+    play.change(budget=UNLIMITED)
+    worst = _held_for_a_call(play)
+    bill(play, f"{5 * worst / 1e6:.6f}")
+    consult_first(play)
+    row = booked(play)
+    assert (row["odd"], row["spent"], row["reserved"]) == ("overrun", 5 * worst, worst)
+    # with room for one more at its old worst case, and not at what it really takes
+    day = play.rows("select spent_micro_usd as spent from budget_accounts where scope = 'day'")[0]["spent"]
+    play.change(budget=UNLIMITED | {"day_hard_usd": f"{(day + 4 * worst) / 1e6:.6f}"})
+    _, plans = play.plan()
+    second = next(it for it in plans if it.snapshot.market.ticker == "B-1")
+    assert second.standing.worst_case_micro_usd["xai-model"] == pytest.approx(5 * worst, rel=0.01)
+    assert "xai-model" not in {member.name for member in second.members}
+
+
+def _held_for_a_call(play: Play) -> int:
+    play.scan()
+    _, plans = play.plan()
+    return plans[0].standing.worst_case_micro_usd["xai-model"]
+
+
 def test_limit_lowered_below_what_is_spent_stops_everything_that_costs_and_is_told(play: Play) -> None:
     consult_first(play)
     [day] = play.rows("select spent_micro_usd as spent from budget_accounts where scope = 'day'")

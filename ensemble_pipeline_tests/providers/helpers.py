@@ -69,7 +69,8 @@ def ask(url: str, provider: str, environ: Mapping[str, str] = ENVIRON, **overrid
     async def run() -> ModelReply:
         async with ProviderManager(settings_at(url, **overrides), environ) as manager:
             member, prompt = member_of(provider), prompt_of()
-            return await manager.ask(member, prompt, worst_case_micro_usd(prompt, member))
+            async with manager.turn(member):
+                return await manager.ask(member, prompt, worst_case_micro_usd(prompt, member))
 
     return asyncio.run(run())
 

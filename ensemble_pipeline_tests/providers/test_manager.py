@@ -5,10 +5,11 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ensemble_pipeline.domain import CallStatus
+from ensemble_pipeline.domain import CallStatus, ModelReply
 from ensemble_pipeline.errors import CredentialsError, ProviderUnavailableError, SettingsError
 from ensemble_pipeline.providers.base import ModelCatalogue
 from ensemble_pipeline.providers.manager import ProviderManager
+from ensemble_pipeline.settings import MemberSettings
 from ensemble_pipeline_tests.providers.helpers import (
     ENVIRON,
     KEY,
@@ -74,11 +75,16 @@ def test_missing_key_tells_the_variable_or_nothing() -> None:
     assert manager.missing_key(member_of("local")) is None
 
 
+async def _ask_in_turn(manager: ProviderManager, member: MemberSettings, **market: Any) -> ModelReply:
+    async with manager.turn(member):
+        return await manager.ask(member, prompt_of(**market), 10_000)
+
+
 def test_unknown_provider_names_the_known_ones() -> None:
     stranger = member_of("openai").model_copy(update={"provider": "elsewhere"})
     manager = ProviderManager(settings_at("http://127.0.0.1:9"), ENVIRON)
     with pytest.raises(SettingsError, match="anthropic, local, openai, openrouter, xai"):
-        asyncio.run(manager.ask(stranger, prompt_of(), 0))
+        asyncio.run(_ask_in_turn(manager, stranger))
 
 
 def test_url_that_is_none_names_its_setting() -> None:
@@ -105,7 +111,7 @@ def test_no_more_calls_are_under_way_than_the_settings_allow(bound: int) -> None
 
     async def run(url: str) -> None:
         async with ProviderManager(settings_at(url, max_concurrency=bound), ENVIRON) as manager:
-            replies = await asyncio.gather(*(manager.ask(member_of("openai"), prompt_of(), 10_000) for _ in range(12)))
+            replies = await asyncio.gather(*(_ask_in_turn(manager, member_of("openai")) for _ in range(12)))
             assert all(reply.answer is not None for reply in replies)
 
     with serve(handler) as server:
@@ -120,12 +126,12 @@ def test_cancelled_call_gives_its_turn_back() -> None:
         return json_response(chat_body(model="llama3.2"))
 
     async def run(url: str) -> None:
-        async with ProviderManager(settings_at(url), ENVIRON) as manager:
+        async with ProviderManager(settings_at(url, max_concurrency=1), ENVIRON) as manager:
             member = member_of("local")
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
-                    await manager.ask(member, prompt_of(question="slow"), 0)
-            assert (await manager.ask(member, prompt_of(), 0)).answer is not None
+                    await _ask_in_turn(manager, member, question="slow")
+            assert (await _ask_in_turn(manager, member)).answer is not None
 
     with serve(handler) as server:
         asyncio.run(run(server.url))

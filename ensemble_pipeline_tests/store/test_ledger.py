@@ -59,7 +59,7 @@ def failed(reservation: int, attempt: int = 1, booked: int = 0, odd: tuple[CostA
         problem="it broke",
     )
     closing = Closing(reservation, NOW.date(), "settled", booked)
-    return Booking(query, closing, NOW, held=40, anomalies=odd)
+    return Booking(query, closing, NOW, worst_case=40, anomalies=odd)
 
 
 def test_many_at_once_are_served_and_refused_as_the_limit_says(filled: Database) -> None:
