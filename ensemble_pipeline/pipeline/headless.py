@@ -7,9 +7,11 @@ changes nothing in the result. Runs and events land in the same Dagster storage 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Protocol
 
 import dagster as dg
+from dagster._core.storage.event_log import SqlEventLogStorage
 
 from ensemble_pipeline.clock import ceil_hour
 from ensemble_pipeline.ensemble.instance import Instance
@@ -68,24 +70,31 @@ class Conductor:
             EnsembleError: a tick failed; what was done so far stands, and playing again goes on from there.
         """
         bury_dead_runs(self._dagster)
-        while True:
-            now = self._clock.now()
-            on_step(now)
-            self._settle_down()
-            following = self._timeline.next_event_after(now)
-            if following is None:
-                break
-            self._clock.advance_to(following)
-        # what became known within the last hour is first seen as of the next full one
-        self._clock.advance_to(ceil_hour(self._clock.now()))
-        self._settle_down()
+        _remember_columns(self._dagster)
+        # one for all ticks: each new one connects to Dagster's storage anew, and our schedules ask the instance's clock
+        with dg.build_schedule_context(
+            instance=self._dagster,
+            scheduled_execution_time=self._clock.now(),
+            resources={"ensemble": EnsembleResource.of(self._instance)},
+        ) as schedules:
+            while True:
+                now = self._clock.now()
+                on_step(now)
+                self._settle_down(schedules)
+                following = self._timeline.next_event_after(now)
+                if following is None:
+                    break
+                self._clock.advance_to(following)
+            # what became known within the last hour is first seen as of the next full one
+            self._clock.advance_to(ceil_hour(self._clock.now()))
+            self._settle_down(schedules)
         return self.played
 
-    def _settle_down(self) -> None:
+    def _settle_down(self, schedules: dg.ScheduleEvaluationContext) -> None:
         self.played.steps += 1
         # a look that the venue did not answer, or that ended before the last page, is repeated: time stands still
         for _ in range(_MOST_LOOKS):
-            while self._tick():
+            while self._tick(schedules):
                 pass
             if has_looked(self._instance):
                 return
@@ -94,16 +103,16 @@ class Conductor:
             "of the world was passed over; start again, and it goes on from there"
         )
 
-    def _tick(self) -> int:
+    def _tick(self, schedules: dg.ScheduleEvaluationContext) -> int:
         """One round of everything that could request a run, settlements first; returns how many runs it took."""
         return (
             self._tick_sensor(settlement_sensor)
             + self._tick_sensor(restatement_sensor)
-            + self._tick_schedule(windows_schedule)
-            + self._tick_schedule(health_and_budget_schedule)
+            + self._tick_schedule(windows_schedule, schedules)
+            + self._tick_schedule(health_and_budget_schedule, schedules)
             + self._tick_sensor(market_sensor)
             # last, so that what this round opened is marked with the rest, once
-            + self._tick_schedule(positions_schedule)
+            + self._tick_schedule(positions_schedule, schedules)
         )
 
     def _tick_sensor(self, sensor: dg.SensorDefinition) -> int:
@@ -119,13 +128,8 @@ class Conductor:
             self._dagster.report_runless_asset_event(event)
         return self._run_all(list(data.run_requests or []), str(sensor.job_name))
 
-    def _tick_schedule(self, schedule: dg.ScheduleDefinition) -> int:
-        with dg.build_schedule_context(
-            instance=self._dagster,
-            scheduled_execution_time=self._clock.now(),
-            resources={"ensemble": EnsembleResource.of(self._instance)},
-        ) as context:
-            data = schedule.evaluate_tick(context)
+    def _tick_schedule(self, schedule: dg.ScheduleDefinition, context: dg.ScheduleEvaluationContext) -> int:
+        data = schedule.evaluate_tick(context)
         return self._run_all(list(data.run_requests or []), schedule.job_name)
 
     def _run_all(self, requests: list[dg.RunRequest], job_name: str) -> int:
@@ -149,3 +153,10 @@ class Conductor:
                 f"{self.played.failed_runs} runs failed, the last one is {result.run_id}: see it in the UI "
                 "(the same command without --until-done), mend the cause and start again; nothing done so far is lost"
             )
+
+
+def _remember_columns(dagster: dg.DagsterInstance) -> None:
+    """Dagster reads the catalogue of its database before each event of an asset: an eighth of the time of a play."""
+    storage = dagster.event_log_storage
+    if isinstance(storage, SqlEventLogStorage):
+        setattr(storage, "has_asset_key_col", cache(storage.has_asset_key_col))  # noqa: B010 - a method of its class

@@ -97,10 +97,11 @@ def test_status_after_the_end_tells_the_same_in_text_and_json(played: Played) ->
     assert "$0.0000 held" in as_text.out
 
 
-def test_run_killed_at_random_calls_ends_in_the_report_of_an_unkilled_one(played: Played) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_run_killed_at_random_calls_ends_in_the_report_of_an_unkilled_one(played: Played, kills: int) -> None:
     calls = played.report["model_calls"]["total"]
     # moments by the count of calls booked: most lie within a batch, between two of its answers
-    moments = sorted(random.Random(20).sample(range(5, calls - 5), 2))  # noqa: S311 - no secret
+    moments = sorted(random.Random(20).sample(range(5, calls - 5), kills))  # noqa: S311 - no secret
     with data_folder() as folder:
         for moment in moments:
             _start_and_kill(folder, "llm_queries", moment, *SMALL)

@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from ensemble_pipeline.pipeline.family import free_port, require_free
+from ensemble_pipeline.store.database import Database
+from ensemble_pipeline.store.world_clock import StoredClock
 from ensemble_pipeline_tests.journeys.running import (
     Done,
     count,
@@ -50,7 +52,8 @@ def test_live_world_decides_settles_learns_ends_with_everything_it_started_and_r
             wait_for("a decision is recorded", lambda: count(folder, "decisions"), 90, process)
             _assert_decided_by_a_real_run(folder, ask)
             wait_for("a later decision rests on what was learnt", lambda: count(folder, LEARNT_FROM), 150, process)
-            # schedules tick by the machine's minutes
+            # schedules tick by the machine's minutes: so long the world stands still, for nobody needs what it would do
+            _freeze(folder)
             wait_for("health and budget are read", lambda: count(folder, "model_health"), 120, process)
             _assert_learnt(folder)
             _end(process, folder, port)
@@ -65,6 +68,13 @@ def test_live_world_decides_settles_learns_ends_with_everything_it_started_and_r
             )
             assert _clock(folder) >= before["clock"]
             _end(process, folder, port)
+
+
+def _freeze(folder: Path) -> None:
+    with postgres_of(folder) as server:
+        database = Database(server.url((folder / "current_database").read_text()))
+        StoredClock(database).freeze()
+        database.close()
 
 
 def _ask(port: int) -> Callable[[str], dict[str, Any]]:

@@ -186,7 +186,7 @@ def named(prefix: str, questions: Sequence[Question]) -> list[Question]:
     until=st.integers(60, 140),
 )
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_nothing_that_is_known_later_changes_what_was_said_before_not_one_bit(
     tmp_path: Path,
@@ -228,7 +228,7 @@ def test_nothing_that_is_known_later_changes_what_was_said_before_not_one_bit(
 
 
 @given(flips=st.lists(st.booleans(), min_size=12, max_size=12), until=st.integers(30, 150))
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_outcomes_from_later_change_no_decision_before_by_any_strategy(
     tmp_path: Path, flips: list[bool], until: int
 ) -> None:
