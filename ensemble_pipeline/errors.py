@@ -110,8 +110,9 @@ class VenueUnavailableError(VenueError):
 class ProviderError(EnsembleError):
     """A model call failed. Subclasses say who must act; `is_retryable` says whether asking again can help.
 
-    `may_be_billed` is true where the request reached the provider and no refusal came back (a timeout, a broken
-    connection, an unusable reply): its reservation must not be released as if nothing was owed.
+    `may_be_billed` is true where the request may have reached the provider and it did not say itself that there is no
+    answer (a timeout, also one that a gateway tells; a broken connection; an unusable reply; a server error that is not
+    the provider's own error object): its reservation must not be released as if nothing was owed.
     """
 
     is_retryable: bool = False

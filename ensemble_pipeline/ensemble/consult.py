@@ -271,7 +271,7 @@ class _Asking:
         )
 
     def _failed(self, call: _Call, failure: _NoReply) -> Booking:
-        """Nothing is owed where a refusal came back; else the provider may bill it, and the worst case stands."""
+        """Nothing is owed where the provider refused; else it may bill the call, and the worst case stands."""
         error = failure.error
         cost = call.held_micro_usd if error.may_be_billed else 0
         query = self._query(

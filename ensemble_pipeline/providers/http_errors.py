@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,6 +45,8 @@ _CREDIT_WORDS = re.compile(
 _KEY_WORDS = re.compile(r"\bapi[ _-]?key\b", re.IGNORECASE)
 _MODEL_WORDS = re.compile(r"\bmodels?\b|no endpoints found", re.IGNORECASE)
 _BAD_MODEL_WORDS = re.compile(r"not a valid model|\bmodel\b.*\b(?:not found|not exist)", re.IGNORECASE)
+# somebody gave up waiting, or the way to the provider broke, while it may have gone on answering
+_GAVE_UP = frozenset({408, 499, 504, *range(520, 525)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,15 @@ def error_from_response(response: httpx.Response, endpoint: Endpoint) -> Provide
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What an error body says: its machine-readable codes and its words. Nothing of it is trusted."""
+    """What an error body says: its machine-readable codes and its words. Nothing of it is trusted.
+
+    `is_own` tells an error object in a shape that providers use from what a gateway in front of them may say.
+    """
 
     codes: frozenset[str]
     words: str
     is_json: bool = True
+    is_own: bool = False
 
 
 def said_by(body: Mapping[str, Any]) -> Said:
@@ -114,7 +120,7 @@ def said_by(body: Mapping[str, Any]) -> Said:
     codes = {part[key] for part in parts for key in ("code", "type", "error_code") if isinstance(part.get(key), str)}
     candidates = [part.get("message") for part in reversed(parts)] + [nested, body.get("detail"), body.get("code")]
     words = next((text for text in candidates if isinstance(text, str) and text), "")
-    return Said(frozenset(codes), words)
+    return Said(frozenset(codes), words, is_own=_is_own(body) and bool(words or codes))
 
 
 def error_from_status(status: int, said: Said, headers: Mapping[str, str], endpoint: Endpoint) -> ProviderError:
@@ -126,6 +132,7 @@ def error_from_status(status: int, said: Said, headers: Mapping[str, str], endpo
         f"{endpoint.provider} answered {status}: {excerpt} | {advice}",
         http_status=status,
         retry_after_s=retry_after_s(headers) if may_wait else None,
+        may_be_billed=_may_be_billed(status, said),
     )
 
 
@@ -166,7 +173,24 @@ def _read(text: str) -> Said:
     if not isinstance(body, Mapping):
         return Said(frozenset(), text, is_json=False)
     said = said_by(body)
-    return said if said.words else Said(said.codes, text)
+    return said if said.words else replace(said, words=text)
+
+
+def _is_own(body: Mapping[str, Any]) -> bool:
+    # gateways too answer in JSON, such as {"message": …} or {"status": …, "error": "Bad Gateway"}
+    error = body.get("error")
+    return isinstance(error, Mapping) or (isinstance(error, str) and isinstance(body.get("code"), str))
+
+
+def _may_be_billed(status: int, said: Said) -> bool:
+    """Whether an answer may have been made, and billed, behind this error.
+
+    Below 500 the request was refused; from 500 on nothing is owed only where the provider itself says, in its own
+    error object, that there is no answer. A timeout proves nothing, whoever tells it.
+    """
+    if status in _GAVE_UP or any("timeout" in code.lower() for code in said.codes):
+        return True
+    return status >= 500 and not said.is_own
 
 
 def _classify(status: int, said: Said, endpoint: Endpoint) -> tuple[type[ProviderError], str]:

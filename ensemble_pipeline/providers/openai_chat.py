@@ -122,6 +122,9 @@ def _read_choice(choice: Fields, max_output_tokens: int) -> tuple[CallStatus, st
         return CallStatus.REFUSED_BY_MODEL, refusal, "the model refused to answer"
     if finish == "content_filter":
         return CallStatus.REFUSED_BY_MODEL, content or "", "the provider's content filter stopped the answer"
+    if finish == "error":
+        # OpenRouter: the host failed half-way, and what it wrote until then may be billed
+        return CallStatus.UNREADABLE, content or "", "the provider broke the answer off with an error"
     if finish == "length":
         return CallStatus.UNREADABLE, content or "", f"cut at {max_output_tokens} output tokens, reasoning included"
     if content is None:

@@ -33,6 +33,7 @@ CONNECT_TIMEOUT_S = 5.0
 MAX_TOKENS_PER_CALL = 1_000_000_000
 _NAME_LENGTH = 200
 _WHOLE_MS = re.compile(r"[0-9]{1,9}")
+_ERROR_STATUS = re.compile(r"[45][0-9]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,7 @@ class Wire:
         error = data.get("error")
         if not isinstance(error, Mapping) or "choices" in data:
             return
-        code = error.get("code")
-        status = code if isinstance(code, int) and 400 <= code < 600 else 502
-        raise error_from_status(status, said_by(data), response.headers, self.endpoint)
+        raise error_from_status(_status_inside(error.get("code")), said_by(data), response.headers, self.endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +184,13 @@ def read_catalogue(reply: WireReply, endpoint: Endpoint) -> ModelCatalogue:
     rows = Fields(reply.data, endpoint).objects("data")
     shutdowns = {row.name("id", "?"): row.name("shutdown_date", "") for row in rows if row.text("shutdown_date")}
     return ModelCatalogue(reply.latency_ms, tuple(row.name("id", "?") for row in rows), shutdowns)
+
+
+def _status_inside(code: object) -> int:
+    """The HTTP status that an error inside a reply names, as a number or its digits; 502 where it names none."""
+    if isinstance(code, str) and _ERROR_STATUS.fullmatch(code):
+        return int(code)
+    return code if isinstance(code, int) and 400 <= code < 600 else 502
 
 
 def _provider_ms(headers: Mapping[str, str]) -> int | None:

@@ -156,6 +156,8 @@ async def _break(fault: Fault, reply: Callable[[], Response]) -> Response:
         await asyncio.sleep(fault.stall_s)
         return reply()
     whole = bytes(reply().body)
+    if fault.kind is FaultKind.GATEWAY_TIMEOUT:
+        return Response("<html><body><h1>504 Gateway Time-out</h1></body></html>", 504, media_type="text/html")
     if fault.kind is FaultKind.NO_USAGE:
         kept = {name: value for name, value in json.loads(whole).items() if name != "usage"}
         return _respond((200, kept, {}))

@@ -15,6 +15,7 @@ class FaultKind(StrEnum):
     OUT_OF_CREDIT = "out_of_credit"
     WRONG_KEY = "wrong_key"
     HTML = "html"
+    GATEWAY_TIMEOUT = "gateway_timeout"
     CUT_JSON = "cut_json"
     STALL = "stall"
     NO_USAGE = "no_usage"
@@ -24,7 +25,8 @@ class FaultKind(StrEnum):
 class Fault:
     """A fault that strikes the next `count` calls to `target` (a provider's name, or ``kalshi``).
 
-    `stall_s` is how long a `STALL` keeps the call waiting before it is answered as usual.
+    `stall_s` is how long a `STALL` keeps the call waiting before it is answered as usual. A `GATEWAY_TIMEOUT` lets the
+    call be answered, and puts a gateway's page in the answer's place.
     """
 
     target: str

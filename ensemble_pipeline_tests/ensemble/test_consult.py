@@ -79,6 +79,7 @@ def test_every_provider_kind_is_asked_once_and_booked_with_its_cost(
         ("overloaded", ["failed", "failed"], 503, "overloaded"),
         ("html", ["failed", "failed"], 200, "answered 200, but"),
         ("cut_json", ["failed", "failed"], 200, "answered 200, but"),
+        ("gateway_timeout", ["failed", "failed"], 504, "answered 504"),
         ("out_of_credit", ["failed"], 429, "Top up"),
         ("wrong_key", ["failed"], 401, "OPENAI_API_KEY"),
     ],
@@ -94,7 +95,7 @@ def test_failure_is_booked_with_its_cause_and_asked_again_only_where_that_can_he
         assert [row["status"] for row in rows] == statuses
         assert {row["http_status"] for row in rows} == {http_status}
         assert all(says in row["problem"] for row in rows)
-        billed = kind in ("html", "cut_json")
+        billed = kind in ("html", "cut_json", "gateway_timeout")
         assert all((row["cost_micro_usd"] > 0) is billed for row in rows)
         assert {row["cost_source"] for row in rows} == {"worst_case" if billed else "not_billed"}
         assert_books_are_even(play)

@@ -1,7 +1,9 @@
 import asyncio
+import json
 import socket
 from typing import Any
 
+import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -16,7 +18,7 @@ from ensemble_pipeline.errors import (
     ProviderUnavailableError,
     RateLimitedError,
 )
-from ensemble_pipeline.providers.http_errors import Endpoint, retry_after_s
+from ensemble_pipeline.providers.http_errors import Endpoint, error_from_response, retry_after_s
 from ensemble_pipeline_tests.providers.helpers import KEY, ask
 from ensemble_pipeline_tests.providers.loopback import always, serve
 
@@ -92,7 +94,75 @@ def test_each_failure_becomes_its_error(provider: str, status: int, body: Any, k
     if status != 200:
         assert caught.value.http_status == status
         assert str(status) in str(caught.value)
-        assert not caught.value.may_be_billed
+
+
+HTML = "<html>Bad Gateway</html>"
+OWN = {
+    "openai": openai_error("server_error", "server_error"),
+    "xai": {"code": "The service is currently unavailable", "error": "Overloaded."},
+    "anthropic": anthropic_error("api_error"),
+    "openrouter": {"error": {"message": "Provider returned error", "code": 503}},
+}
+
+
+def error_of(provider: str, status: int, body: Any) -> ProviderError:
+    content = body if isinstance(body, str) else json.dumps(body)
+    return error_from_response(httpx.Response(status, text=content), Endpoint(provider, "http://x/v1", 1.0))
+
+
+@pytest.mark.parametrize("status", [408, 499, 504, 520, 521, 522, 523, 524])
+def test_timeout_may_be_billed_whoever_tells_it(status: int) -> None:
+    assert error_of("openai", status, HTML).may_be_billed
+    for provider, body in OWN.items():
+        assert error_of(provider, status, body).may_be_billed, provider
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 529])
+def test_server_error_is_not_billed_where_the_provider_says_in_its_own_words_that_there_is_no_answer(
+    status: int,
+) -> None:
+    for provider, body in OWN.items():
+        assert not error_of(provider, status, body).may_be_billed, provider
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 525, 529, 530])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        HTML,
+        '{"error": {"mess',
+        ["error"],
+        {},
+        {"error": {}},
+        {"error": "Bad Gateway", "status": 502},
+        {"message": "The upstream server is timing out"},
+    ],
+    ids=str,
+)
+def test_server_error_that_is_not_the_providers_own_may_be_billed(status: int, body: Any) -> None:
+    assert error_of("openai", status, body).may_be_billed
+
+
+def test_server_error_whose_code_speaks_of_a_timeout_may_be_billed() -> None:
+    assert error_of("anthropic", 500, anthropic_error("timeout_error")).may_be_billed
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 402, 403, 404, 409, 410, 413, 422, 429])
+@pytest.mark.parametrize("body", [HTML, openai_error(None), xai_error("No.")], ids=["html", "nested", "flat"])
+def test_request_that_is_refused_is_not_billed(status: int, body: Any) -> None:
+    assert not error_of("openai", status, body).may_be_billed
+
+
+@pytest.mark.parametrize(
+    ("code", "may_be_billed"),
+    [(408, True), (504, True), (524, True), ("504", True), ("timeout", True), (403, False), (429, False), (502, False)],
+)
+def test_error_inside_a_reply_may_be_billed_where_its_code_tells_a_timeout(code: Any, may_be_billed: bool) -> None:
+    body = {"error": {"message": "Upstream failed.", "code": code}}
+    with serve(always(body)) as server, pytest.raises(ProviderError) as caught:
+        ask(server.url, "openrouter")
+    assert caught.value.may_be_billed is may_be_billed
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500])

@@ -173,6 +173,7 @@ def test_local_server_gets_no_key_and_both_names_of_the_bound_and_is_free() -> N
         ({"refusal": "I cannot help with that."}, CallStatus.REFUSED_BY_MODEL, "refused"),
         ({"finish_reason": "content_filter"}, CallStatus.REFUSED_BY_MODEL, "filter"),
         ({"finish_reason": "length"}, CallStatus.UNREADABLE, "1024"),
+        ({"finish_reason": "error"}, CallStatus.UNREADABLE, "broke the answer off"),
         ({"text": None}, CallStatus.UNREADABLE, "no text"),
         ({"text": "About 60%."}, CallStatus.UNREADABLE, "no JSON object"),
     ],

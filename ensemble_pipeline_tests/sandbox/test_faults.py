@@ -64,6 +64,12 @@ def test_broken_wire_formats_are_no_json(client: httpx.Client) -> None:
             response.json()
 
 
+def test_gateway_that_gives_up_hides_the_answer(client: httpx.Client) -> None:
+    request_fault(client, target="openai", kind="gateway_timeout")
+    reply = ask_openai(client, "openai", "openai-model", ABOUT)
+    assert (reply.status_code, reply.text[:6]) == (504, "<html>")
+
+
 def test_stalled_call_outlasts_an_impatient_client(client: httpx.Client) -> None:
     request_fault(client, target="kalshi", kind="stall", stall_s=30)
     with pytest.raises(httpx.ReadTimeout):
