@@ -30,7 +30,8 @@ from ensemble_pipeline.providers.http_errors import (
 from ensemble_pipeline.providers.texts import one_line
 
 CONNECT_TIMEOUT_S = 5.0
-MAX_TOKENS_PER_CALL = 1_000_000_000
+# the most that can be believed of one call, for each count and for all together: far beyond any context there is
+MAX_TOKENS_PER_CALL = 100_000_000
 _NAME_LENGTH = 200
 _WHOLE_MS = re.compile(r"[0-9]{1,9}")
 _ERROR_STATUS = re.compile(r"[45][0-9]{2}")
@@ -149,7 +150,7 @@ class Fields:
         return [Fields(row, self.endpoint, f"{self.path}{key}[{index}].") for index, row in enumerate(rows)]
 
     def tokens(self, key: str, default: int | None = None) -> int:
-        """A token count in [0, 1e9]; `default` where it is missing or null.
+        """A token count in [0, `MAX_TOKENS_PER_CALL`]; `default` where it is missing or null.
 
         Raises:
             BadReplyError: it is no such number, or missing without a default.
@@ -172,11 +173,16 @@ class Fields:
 
 
 def read_usage(top: Fields, read: Callable[[Fields], Usage]) -> Usage | None:
-    """The usage of a reply by `read`, ``None`` where it is missing or cannot be read: the answer is paid for anyway."""
+    """The usage of a reply by `read`: the answer is paid for, whatever it says.
+
+    Returns:
+        The usage; ``None`` where it is missing, cannot be read, or has more tokens in all than can be believed.
+    """
     try:
-        return read(top.child("usage"))
+        usage = read(top.child("usage"))
     except BadReplyError:
         return None
+    return usage if usage.input_tokens + usage.output_tokens <= MAX_TOKENS_PER_CALL else None
 
 
 def read_catalogue(reply: WireReply, endpoint: Endpoint) -> ModelCatalogue:

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from ensemble_pipeline.domain import AnomalyKind, CallStatus, Usage
+from ensemble_pipeline.providers.wire import MAX_TOKENS_PER_CALL
 from ensemble_pipeline_tests.providers.helpers import KEY, ask, messages_body
 from ensemble_pipeline_tests.providers.loopback import always, serve
 
@@ -73,10 +74,36 @@ def test_cache_for_an_hour_and_web_searches_are_paid_at_their_own_prices() -> No
     assert [it.kind for it in reply.anomalies] == [AnomalyKind.OVERRUN]
 
 
-@pytest.mark.parametrize("usage", [None, {"input_tokens": 5}, {"input_tokens": "many", "output_tokens": 1}])
+MOST = MAX_TOKENS_PER_CALL
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {"input_tokens": 5},
+        {"input_tokens": "many", "output_tokens": 1},
+        {"input_tokens": MOST + 1, "output_tokens": 1},
+        {"input_tokens": 1, "output_tokens": MOST + 1},
+        {"input_tokens": MOST, "output_tokens": 1},
+        # each can be believed, all together cannot, nor can a database's integer hold them
+        {
+            "input_tokens": MOST,
+            "output_tokens": 1,
+            "cache_creation_input_tokens": MOST,
+            "cache_read_input_tokens": MOST,
+        },
+    ],
+)
 def test_reply_without_usage_keeps_the_answer_and_leaves_the_cost_unknown(usage: Any) -> None:
     with serve(always(messages_body() | {"usage": usage})) as server:
         reply = ask(server.url, "anthropic")
     assert reply.answer is not None
     assert (reply.usage, reply.cost_micro_usd) == (None, None)
     assert [it.kind for it in reply.anomalies] == [AnomalyKind.USAGE_MISSING]
+
+
+def test_usage_at_the_bound_is_read() -> None:
+    usage = {"input_tokens": MOST - 3, "output_tokens": 1, "cache_read_input_tokens": 2}
+    with serve(always(messages_body(**usage))) as server:
+        assert ask(server.url, "anthropic").usage == Usage(MOST - 1, 1, 2)

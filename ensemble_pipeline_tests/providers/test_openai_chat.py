@@ -4,6 +4,7 @@ import pytest
 
 from ensemble_pipeline.domain import AnomalyKind, CallStatus, Usage
 from ensemble_pipeline.errors import BadReplyError
+from ensemble_pipeline.providers.wire import MAX_TOKENS_PER_CALL
 from ensemble_pipeline_tests.providers.helpers import ANSWER, KEY, MODELS, ask, chat_body
 from ensemble_pipeline_tests.providers.loopback import always, serve
 
@@ -234,6 +235,9 @@ def test_reply_that_breaks_the_wire_format_is_a_bad_reply(body: Any) -> None:
         {"prompt_tokens": True, "completion_tokens": 1},
         {"prompt_tokens": 1.5, "completion_tokens": 1},
         {"prompt_tokens": 10**12, "completion_tokens": 1},
+        {"prompt_tokens": MAX_TOKENS_PER_CALL + 1, "completion_tokens": 1},
+        {"prompt_tokens": MAX_TOKENS_PER_CALL, "completion_tokens": 1},
+        {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": MAX_TOKENS_PER_CALL + 1},
         {"prompt_tokens": 1, "completion_tokens_details": []},
     ],
 )
@@ -244,6 +248,12 @@ def test_usage_that_cannot_be_read_leaves_the_cost_unknown_and_keeps_the_answer(
     assert reply.answer is not None
     assert (reply.usage, reply.cost_micro_usd, reply.cost_source) == (None, None, "unknown")
     assert [it.kind for it in reply.anomalies] == [AnomalyKind.USAGE_MISSING]
+
+
+def test_usage_at_the_bound_is_read() -> None:
+    usage = {"prompt_tokens": MAX_TOKENS_PER_CALL - 1, "completion_tokens": 1, "total_tokens": MAX_TOKENS_PER_CALL}
+    with serve(always(chat_body(usage=usage))) as server:
+        assert ask(server.url, "openai").usage == Usage(MAX_TOKENS_PER_CALL - 1, 1)
 
 
 def test_free_model_without_usage_is_free_and_nothing_is_odd() -> None:
