@@ -278,12 +278,14 @@ class AnomalyKind(StrEnum):
     """What was odd about the cost of a call.
 
     ``unusable_report``: the provider reported no amount of money (negative, no number). ``absurd_cost``: a cost so far
-    beyond the worst case that it is not believed; the model is closed until somebody decided. ``overrun``: more than
-    was held, and booked. ``usage_missing``, ``price_unknown``: nothing to compute a cost from; the worst case stands.
+    beyond the worst case that it is not believed; the model is closed until somebody decided. ``zero_cost``: nothing,
+    told or computed, for a model that is not free; not believed either. ``overrun``: more than was held, and booked.
+    ``usage_missing``, ``price_unknown``: nothing to compute a cost from; the worst case stands.
     """
 
     UNUSABLE_REPORT = "unusable_report"
     ABSURD_COST = "absurd_cost"
+    ZERO_COST = "zero_cost"
     OVERRUN = "overrun"
     USAGE_MISSING = "usage_missing"
     PRICE_UNKNOWN = "price_unknown"

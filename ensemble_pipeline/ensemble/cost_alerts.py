@@ -25,12 +25,14 @@ _ODD_FOR = timedelta(hours=24)
 
 _ODD = {
     AnomalyKind.UNUSABLE_REPORT: "reports costs that are no amount of money; the price list stands for them",
+    AnomalyKind.ZERO_COST: "is told to cost nothing, and is not free; the price list or the worst case stands for it",
     AnomalyKind.OVERRUN: "costs more than the worst case that was held; what it says is booked",
     AnomalyKind.USAGE_MISSING: "tells no usage that can be read; the worst case is booked for each such call",
     AnomalyKind.PRICE_UNKNOWN: "answers as a model whose price nobody knows; the worst case is booked for each",
 }
 _ODD_ACTIONS = {
     AnomalyKind.UNUSABLE_REPORT: "Compare the provider's bill with the ledger.",
+    AnomalyKind.ZERO_COST: "Compare the provider's bill with the ledger; set the member's prices to 0 if it is free.",
     AnomalyKind.OVERRUN: "Set max_web_searches if it searches, or the member's prices if the list is out of date.",
     AnomalyKind.USAGE_MISSING: "Ask the provider for usage in replies, or accept that it counts dearer than it is.",
     AnomalyKind.PRICE_UNKNOWN: "Set input_usd_per_mtok and output_usd_per_mtok of the member.",

@@ -91,11 +91,13 @@ class OpenAIChatClient:
         if self._endpoint.provider != "openrouter" or usage.data.get("cost") is None:
             return None
         micro_usd = _micro_usd(usage.data["cost"], Decimal(MICRO_PER_USD), "usage.cost")
+        if usage.data.get("is_byok") is not True:
+            return micro_usd
+        # with a key of one's own `cost` is OpenRouter's fee alone
         upstream = usage.optional_child("cost_details").data.get("upstream_inference_cost")
-        if usage.data.get("is_byok") is True and upstream is not None:
-            # with a key of one's own `cost` is OpenRouter's fee alone
-            micro_usd += _micro_usd(upstream, Decimal(MICRO_PER_USD), "usage.cost_details.upstream_inference_cost")
-        return micro_usd
+        if upstream in (None, 0):
+            return None
+        return micro_usd + _micro_usd(upstream, Decimal(MICRO_PER_USD), "usage.cost_details.upstream_inference_cost")
 
 
 class _UnusableReportError(EnsembleError):

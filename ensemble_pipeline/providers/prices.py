@@ -27,6 +27,7 @@ _PER_THOUSAND = 1000
 # a provider of one's own is not looked up: a name that merely resembles one in the list must not set a price
 _LIST_IDS = {"xai": "x-ai", "openai": "openai", "anthropic": "anthropic", "openrouter": "openrouter"}
 _INPUT_PRICES = ("input_mtok", "cache_read_mtok", "cache_write_mtok", "cache_write_1h_mtok")
+_NOT_BELIEVED = frozenset({AnomalyKind.ABSURD_COST, AnomalyKind.ZERO_COST})
 _OUTPUT_PRICES = ("output_mtok", "output_reasoning_mtok", "output_citation_mtok")
 
 
@@ -71,8 +72,8 @@ def cost_of(reply: RawReply, member: MemberSettings, held_micro_usd: int, believ
     """What a reply cost, taken from the first source that knows it and can be believed.
 
     In this order: the provider's own figure, the price list for the model that answered, the member's prices in the
-    settings. A cost above `held_micro_usd` times `believable_factor` is not believed and the next source is asked;
-    one above `held_micro_usd` is, and told as an overrun.
+    settings. A cost above `held_micro_usd` times `believable_factor` is not believed and the next source is asked, nor
+    is one of nothing for a member that is not free; one above `held_micro_usd` is, and told as an overrun.
 
     Args:
         reply: As it came.
@@ -89,6 +90,9 @@ def cost_of(reply: RawReply, member: MemberSettings, held_micro_usd: int, believ
         if micro_usd > held_micro_usd * believable_factor:
             odd.append(CostAnomaly(AnomalyKind.ABSURD_COST, claim, micro_usd))
             continue
+        if micro_usd == 0 and not _may_be_free(member, held_micro_usd):
+            odd.append(CostAnomaly(AnomalyKind.ZERO_COST, claim, micro_usd))
+            continue
         if micro_usd > held_micro_usd:
             odd.append(CostAnomaly(AnomalyKind.OVERRUN, claim, micro_usd))
         return Cost(micro_usd, source, _once_each(odd))
@@ -97,7 +101,7 @@ def cost_of(reply: RawReply, member: MemberSettings, held_micro_usd: int, believ
         return Cost(0, CostSource.SETTINGS, _once_each(odd))
     if reply.usage is None:
         odd.append(CostAnomaly(AnomalyKind.USAGE_MISSING, "the reply tells no usage that can be read"))
-    elif not any(it.kind is AnomalyKind.ABSURD_COST for it in odd):
+    elif not any(it.kind in _NOT_BELIEVED for it in odd):
         odd.append(CostAnomaly(AnomalyKind.PRICE_UNKNOWN, str(_unknown(member, reply.response_model))))
     return Cost(None, CostSource.UNKNOWN, _once_each(odd))
 
@@ -111,6 +115,14 @@ def _known_costs(reply: RawReply, member: MemberSettings) -> Iterator[tuple[int,
         yield listed, CostSource.PRICE_LIST
     if (by_settings := _settings_cost(reply.usage, member)) is not None:
         yield by_settings, CostSource.SETTINGS
+
+
+def _may_be_free(member: MemberSettings, held_micro_usd: int) -> bool:
+    if held_micro_usd == 0 or (member.provider == "openrouter" and member.model.endswith(":free")):
+        return True
+    # the list may know a price where the settings say 0: whoever set that expects no bill
+    rates = _settings_rates(member)
+    return rates is not None and rates.micro_usd(1, 1, member.max_web_searches) == 0
 
 
 def _once_each(odd: Iterable[CostAnomaly]) -> tuple[CostAnomaly, ...]:

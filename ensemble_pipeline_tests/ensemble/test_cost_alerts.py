@@ -302,6 +302,7 @@ def test_dispute_is_told_until_somebody_decided(filled: Database) -> None:
     ("kind", "says", "do"),
     [
         (AnomalyKind.UNUSABLE_REPORT, "reports costs that are no amount of money", "Compare the provider's bill"),
+        (AnomalyKind.ZERO_COST, "is told to cost nothing, and is not free", "Compare the provider's bill"),
         (AnomalyKind.OVERRUN, "costs more than the worst case that was held", "Set max_web_searches"),
         (AnomalyKind.USAGE_MISSING, "tells no usage that can be read", "Ask the provider for usage"),
         (AnomalyKind.PRICE_UNKNOWN, "answers as a model whose price nobody knows", "Set input_usd_per_mtok"),

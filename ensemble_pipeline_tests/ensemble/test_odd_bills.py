@@ -90,8 +90,8 @@ def test_bill_beyond_belief_is_not_booked_keeps_the_answer_and_closes_the_model_
     assert {len(plan.members) for plan in plans} == {5}
 
 
-@pytest.mark.parametrize(("usd", "odd"), [("-1", "unusable_report"), ("0.03", "overrun")])
-def test_negative_bill_gives_way_to_the_prices_and_one_somewhat_above_the_worst_case_is_booked_in_full(
+@pytest.mark.parametrize(("usd", "odd"), [("-1", "unusable_report"), ("0", "zero_cost"), ("0.03", "overrun")])
+def test_bill_below_zero_or_of_nothing_gives_way_to_the_prices_and_one_somewhat_above_the_worst_case_is_booked_in_full(
     play: Play, usd: str, odd: str
 ) -> None:
     bill(play, usd)

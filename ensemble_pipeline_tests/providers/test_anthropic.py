@@ -103,6 +103,14 @@ def test_reply_without_usage_keeps_the_answer_and_leaves_the_cost_unknown(usage:
     assert [it.kind for it in reply.anomalies] == [AnomalyKind.USAGE_MISSING]
 
 
+def test_answer_that_used_no_tokens_is_told_and_its_cost_unknown() -> None:
+    with serve(always(messages_body(input_tokens=0, output_tokens=0))) as server:
+        reply = ask(server.url, "anthropic")
+    assert reply.answer is not None
+    assert (reply.cost_micro_usd, reply.cost_source) == (None, "unknown")
+    assert [it.kind for it in reply.anomalies] == [AnomalyKind.ZERO_COST]
+
+
 def test_usage_at_the_bound_is_read() -> None:
     usage = {"input_tokens": MOST - 3, "output_tokens": 1, "cache_read_input_tokens": 2}
     with serve(always(messages_body(**usage))) as server:

@@ -61,11 +61,13 @@ def test_latency_is_measured_where_the_header_makes_no_sense(header: str) -> Non
         assert 0 <= ask(server.url, "openai").latency_ms < 30_000
 
 
+UPSTREAM_UNTOLD: list[dict[str, Any]] = [{}, {"upstream_inference_cost": None}, {"upstream_inference_cost": 0}]
+
+
 @pytest.mark.parametrize(
     ("usage", "micro_usd"),
     [
         ({"cost": 0.0123456789}, 12346),
-        ({"cost": 0}, 0),
         ({"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.02}}, 21000),
         ({"cost": 0.001, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.02}}, 1000),
     ],
@@ -76,6 +78,47 @@ def test_openrouter_cost_is_taken_as_reported(usage: dict[str, Any], micro_usd: 
         reply = ask(server.url, "openrouter")
     assert (reply.cost_micro_usd, reply.cost_source) == (micro_usd, "reported")
     assert server.seen[0].body["provider"] == {"require_parameters": True}
+
+
+@pytest.mark.parametrize("details", [{}, {"cost_details": None}, *({"cost_details": it} for it in UPSTREAM_UNTOLD)])
+@pytest.mark.parametrize("fee", [0, 0.001])
+def test_fee_for_ones_own_key_is_not_the_cost_where_the_hosts_own_bill_is_not_told(
+    details: dict[str, Any], fee: float
+) -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 100, "cost": fee, "is_byok": True}
+    with serve(always(chat_body(model="x-ai/grok-4.6", usage=usage | details))) as server:
+        reply = ask(server.url, "openrouter")
+    # 1000 in and 100 out at 2 and 6 dollars per million
+    assert (reply.cost_micro_usd, reply.cost_source, reply.anomalies) == (2600, "price_list", ())
+
+
+@pytest.mark.parametrize(
+    ("provider", "cost", "listed"),
+    [
+        ("openrouter", {"cost": 0}, 2600),
+        ("openrouter", {"cost": 0.0}, 2600),
+        ("xai", {"cost_in_usd_ticks": 0}, 1500),
+    ],
+)
+def test_reported_cost_of_nothing_is_told_and_the_list_asked(provider: str, cost: dict[str, Any], listed: int) -> None:
+    body = chat_body(model=MODELS[provider], usage={"prompt_tokens": 1000, "completion_tokens": 100} | cost)
+    with serve(always(body)) as server:
+        reply = ask(server.url, provider)
+    assert reply.answer is not None
+    assert (reply.cost_micro_usd, reply.cost_source) == (listed, "price_list")
+    [anomaly] = reply.anomalies
+    assert (anomaly.kind, anomaly.claimed_micro_usd) == (AnomalyKind.ZERO_COST, 0)
+    assert anomaly.claim.startswith("reported says 0 micro-dollars")
+
+
+@pytest.mark.parametrize("provider", ["openai", "openrouter", "xai"])
+def test_answer_that_used_no_tokens_is_told_and_its_cost_unknown(provider: str) -> None:
+    usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    with serve(always(chat_body(model=MODELS[provider], usage=usage))) as server:
+        reply = ask(server.url, provider)
+    assert reply.answer is not None
+    assert (reply.cost_micro_usd, reply.cost_source) == (None, "unknown")
+    assert [it.kind for it in reply.anomalies] == [AnomalyKind.ZERO_COST]
 
 
 @pytest.mark.parametrize(

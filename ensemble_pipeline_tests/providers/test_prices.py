@@ -16,6 +16,7 @@ from ensemble_pipeline.settings import MemberSettings
 from ensemble_pipeline_tests.providers.helpers import MODELS, member_of, prompt_of
 
 SETTINGS_PRICES = {"input_usd_per_mtok": "3", "output_usd_per_mtok": "15"}
+FREE = {"input_usd_per_mtok": "0", "output_usd_per_mtok": "0"}
 LIST_NAMES = {"xai": "x-ai", "openai": "openai", "anthropic": "anthropic", "openrouter": "openrouter"}
 
 
@@ -107,7 +108,8 @@ def test_no_usage_within_bounds_costs_more_than_the_worst_case(
     prompt = Prompt("forecaster", 1, "", "", "x" * length)
     given = {"max_web_searches": searches, "web_search_usd": "0.02"} | (SETTINGS_PRICES if has_settings else {})
     member = member_of(provider, **given)
-    tokens_in = data.draw(st.integers(0, max_input_tokens(prompt) + searches * member.web_search_tokens))
+    # a call that used nothing at all is not believed
+    tokens_in = data.draw(st.integers(1, max_input_tokens(prompt) + searches * member.web_search_tokens))
     tokens_out = data.draw(st.integers(0, member.max_output_tokens))
     cached = data.draw(st.integers(0, tokens_in))
     written = data.draw(st.integers(0, tokens_in - cached))
@@ -182,6 +184,12 @@ def test_worst_case_counts_each_search_with_what_it_finds() -> None:
         (10_001, None, (None, "unknown"), ["absurd_cost", "usage_missing"]),
         (None, Usage(10**9, 10), (9, "settings"), ["absurd_cost"]),
         (None, None, (None, "unknown"), ["usage_missing"]),
+        (0, Usage(1000, 10), (795, "price_list"), ["zero_cost"]),
+        (0, Usage(0, 0), (None, "unknown"), ["zero_cost"]),
+        (0, Usage(10**9, 10), (9, "settings"), ["zero_cost", "absurd_cost"]),
+        (0, None, (None, "unknown"), ["zero_cost", "usage_missing"]),
+        (None, Usage(0, 0), (None, "unknown"), ["zero_cost"]),
+        (7, Usage(0, 0), (7, "reported"), []),
     ],
 )
 def test_first_source_that_can_be_believed_says_the_cost(
@@ -190,6 +198,40 @@ def test_first_source_that_can_be_believed_says_the_cost(
     member = member_of("openai", input_usd_per_mtok="0.000000009", output_usd_per_mtok="0")
     found = cost_of(reply_of("gpt-5.4-mini", usage, reported), member, held_micro_usd=1000, believable_factor=10)
     assert (found.micro_usd, found.source, kinds(found)) == (*expected, odd)
+
+
+@pytest.mark.parametrize(
+    ("changes", "usage", "reported", "expected"),
+    [
+        # free by the settings, for a model that no list knows and for one that has a price there
+        ({"model": "own-model", **FREE}, Usage(10, 10), None, (0, "settings")),
+        ({"model": "own-model", **FREE}, Usage(0, 0), 0, (0, "reported")),
+        (FREE, Usage(10, 10), 0, (0, "reported")),
+        # free by its route, whatever the settings reckon with
+        ({"model": "x-ai/grok-4.6:free", **SETTINGS_PRICES}, Usage(10, 10), 0, (0, "reported")),
+        ({"model": "x-ai/grok-4.6:free", **SETTINGS_PRICES}, None, 0, (0, "reported")),
+    ],
+)
+def test_nothing_is_believed_of_what_is_free(
+    changes: dict[str, Any], usage: Usage | None, reported: int | None, expected: tuple[int, str]
+) -> None:
+    member, prompt = member_of("openrouter", **changes), prompt_of()
+    found = cost_of(reply_of(member.model, usage, reported), member, worst_case_micro_usd(prompt, member), 10)
+    assert (found.micro_usd, found.source, found.anomalies) == (*expected, ())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        SETTINGS_PRICES,
+        SETTINGS_PRICES | {"input_usd_per_mtok": "0"},
+        FREE | {"max_web_searches": 1, "web_search_usd": "0.02"},
+    ],
+)
+def test_nothing_is_not_believed_where_anything_has_a_price(changes: dict[str, Any]) -> None:
+    member = member_of("openrouter", model="own-model", **changes)
+    found = cost_of(reply_of("own-model", None, 0), member, worst_case_micro_usd(prompt_of(), member), 10)
+    assert (found.micro_usd, kinds(found)) == (None, [AnomalyKind.ZERO_COST, AnomalyKind.USAGE_MISSING])
 
 
 def test_cost_of_what_the_settings_call_free_is_not_believed() -> None:

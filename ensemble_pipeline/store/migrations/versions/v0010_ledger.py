@@ -89,7 +89,7 @@ create table cost_anomalies (
     reservation_id bigint not null references budget_reservations,
     model_id text not null references models,
     kind text not null
-        check (kind in ('unusable_report', 'absurd_cost', 'overrun', 'usage_missing', 'price_unknown')),
+        check (kind in ('unusable_report', 'absurd_cost', 'zero_cost', 'overrun', 'usage_missing', 'price_unknown')),
     claim text not null,
     claimed_micro_usd bigint check (claimed_micro_usd >= 0),
     booked_micro_usd bigint not null check (booked_micro_usd >= 0),
