@@ -8,6 +8,7 @@ docs/settings.md is written from this file.
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -362,12 +363,7 @@ class Settings(HistorySettings):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"ENSEMBLE_MEMBERS: names must be unique, these are not: {', '.join(sorted(twice))}")
         for member in self.members:
-            if member.provider not in self.providers:
-                known = ", ".join(sorted(self.providers))
-                raise ValueError(
-                    f"ENSEMBLE_MEMBERS: member {member.name!r} names an unknown provider {member.provider!r}; "
-                    f"known: {known}"
-                )
+            _check_member(member, self.providers)
         if unknown := sorted(set(self.budget.provider_day_usd) - set(self.providers)):
             raise ValueError(
                 f"ENSEMBLE_BUDGET__PROVIDER_DAY_USD names unknown providers {', '.join(unknown)}; "
@@ -398,6 +394,20 @@ class Settings(HistorySettings):
     def digest(self) -> str:
         """SHA-256 of the snapshot, in hex."""
         return hashlib.sha256(json.dumps(self.snapshot(), sort_keys=True).encode()).hexdigest()
+
+
+def _check_member(member: MemberSettings, providers: Mapping[str, ProviderSettings]) -> None:
+    if member.provider not in providers:
+        known = ", ".join(sorted(providers))
+        raise ValueError(
+            f"ENSEMBLE_MEMBERS: member {member.name!r} names an unknown provider {member.provider!r}; known: {known}"
+        )
+    has_search = member.provider == "openrouter" and "online" in member.model.split(":")[1:]
+    if has_search and not member.max_web_searches:
+        raise ValueError(
+            f"ENSEMBLE_MEMBERS: member {member.name!r} asks {member.model!r}, which buys a web search with each call: "
+            "set its `max_web_searches` to at least 1 and `web_search_usd` to what one costs, or leave `:online` out"
+        )
 
 
 DEFAULT_PROVIDERS: dict[str, dict[str, Any]] = {

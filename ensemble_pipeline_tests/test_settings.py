@@ -66,6 +66,7 @@ def test_limit_of_zero_is_not_unlimited(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 MEMBER = {"name": "a", "provider": "xai", "model": "grok"}
+SEARCHING = {"provider": "openrouter", "model": "x-ai/grok-4.6:online"}
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,7 @@ MEMBER = {"name": "a", "provider": "xai", "model": "grok"}
     [
         ("MEMBERS", json.dumps([MEMBER | {"provider": "gronk"}]), "unknown provider 'gronk'; known: anthropic, local"),
         ("MEMBERS", json.dumps([MEMBER, MEMBER]), "must be unique, these are not: a"),
+        ("MEMBERS", json.dumps([MEMBER | SEARCHING]), "set its `max_web_searches` to at least 1 and `web_search_usd`"),
         ("MEMBERS", json.dumps([MEMBER | {"colour": "red"}]), "ENSEMBLE_MEMBERS__0__COLOUR"),
         ("BUDGET__DAY_HARD_USD", "-1", "ENSEMBLE_BUDGET__DAY_HARD_USD"),
         ("BUDGET__DAY_HARD_USD", "lots", "ENSEMBLE_BUDGET__DAY_HARD_USD"),
@@ -95,6 +97,16 @@ def test_setting_that_does_not_fit_is_named_with_what_is_allowed(
     assert says in str(refused.value)
     assert f"ENSEMBLE_{name.partition('__')[0]}" in str(refused.value)
     assert "docs/settings.md" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [SEARCHING | {"max_web_searches": 1}, SEARCHING | {"model": "x-ai/online"}, SEARCHING | {"provider": "local"}],
+)
+def test_member_that_searches_as_often_as_it_is_told_or_not_at_all_is_taken(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
+) -> None:
+    assert len(load(monkeypatch, MEMBERS=json.dumps([MEMBER | changes])).members) == 1
 
 
 def test_snapshot_holds_no_secret_and_digest_follows_what_decisions_rest_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from ensemble_pipeline.providers.base import ModelCatalogue, Prompt, RawReply
 from ensemble_pipeline.providers.http_errors import Endpoint
 from ensemble_pipeline.providers.texts import storable
 from ensemble_pipeline.providers.wire import Fields, Wire, read_catalogue, read_usage
+from ensemble_pipeline.settings import MemberSettings
 
 API_VERSION = "2026-10-21"
 
@@ -24,15 +25,15 @@ class AnthropicClient:
             headers["x-api-key"] = endpoint.api_key
         self._wire = Wire(endpoint, headers, max_connections)
 
-    async def ask(self, model: str, prompt: Prompt, max_output_tokens: int) -> RawReply:
+    async def ask(self, member: MemberSettings, prompt: Prompt) -> RawReply:
         """Exactly one HTTP attempt at an answer; raises the ``ProviderError`` tree."""
-        reply = await self._wire.post("/messages", _body(model, prompt, max_output_tokens))
+        reply = await self._wire.post("/messages", _body(member, prompt))
         top = Fields(reply.data, self._endpoint)
         text = "".join(block.text("text") or "" for block in top.objects("content") if block.text("type") == "text")
-        status, problem = _read_stop(top.name("stop_reason", "none"), max_output_tokens)
+        status, problem = _read_stop(top.name("stop_reason", "none"), member.max_output_tokens)
         return RawReply(
             text=storable(text),
-            response_model=top.name("model", model),
+            response_model=top.name("model", member.model),
             usage=read_usage(top, _read_usage),
             reported_cost_micro_usd=None,
             latency_ms=reply.latency_ms,
@@ -49,10 +50,10 @@ class AnthropicClient:
         await self._wire.aclose()
 
 
-def _body(model: str, prompt: Prompt, max_output_tokens: int) -> dict[str, Any]:
+def _body(member: MemberSettings, prompt: Prompt) -> dict[str, Any]:
     return {
-        "model": model,
-        "max_tokens": max_output_tokens,
+        "model": member.model,
+        "max_tokens": member.max_output_tokens,
         "system": prompt.system,
         "messages": [{"role": "user", "content": prompt.user}],
         "output_config": {"format": {"type": "json_schema", "schema": ANSWER_SCHEMA}},

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ensemble_pipeline.domain import CallStatus, Usage
+from ensemble_pipeline.settings import MemberSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,14 @@ class ModelCatalogue:
 
 
 class ProviderClient(Protocol):
-    """One provider, in one dialect. Every method raises the ``ProviderError`` tree, nothing else."""
+    """One provider, in one dialect. Every method raises the ``ProviderError`` tree."""
 
-    async def ask(self, model: str, prompt: Prompt, max_output_tokens: int) -> RawReply:
-        """Exactly one HTTP attempt at an answer of at most `max_output_tokens`, reasoning included."""
+    async def ask(self, member: MemberSettings, prompt: Prompt) -> RawReply:
+        """Exactly one HTTP attempt at an answer of at most the member's `max_output_tokens`, reasoning included.
+
+        Raises:
+            UnknownPriceError: the provider has to be told a price that nobody knows; nothing was sent.
+        """
         ...
 
     async def list_models(self) -> ModelCatalogue:

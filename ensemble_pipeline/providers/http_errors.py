@@ -120,7 +120,7 @@ def said_by(body: Mapping[str, Any]) -> Said:
     codes = {part[key] for part in parts for key in ("code", "type", "error_code") if isinstance(part.get(key), str)}
     candidates = [part.get("message") for part in reversed(parts)] + [nested, body.get("detail"), body.get("code")]
     words = next((text for text in candidates if isinstance(text, str) and text), "")
-    return Said(frozenset(codes), words, is_own=_is_own(body) and bool(words or codes))
+    return Said(frozenset(codes), words, is_own=_is_own(body) and (words != "" or bool(codes)))
 
 
 def error_from_status(status: int, said: Said, headers: Mapping[str, str], endpoint: Endpoint) -> ProviderError:
@@ -201,7 +201,7 @@ def _classify(status: int, said: Said, endpoint: Endpoint) -> tuple[type[Provide
     if status in (401, 403) or (status == 400 and _KEY_WORDS.search(said.words)):
         return CredentialsError, _key_advice(endpoint)
     if _is_model_gone(status, said):
-        return ModelGoneError, "The provider does not serve this model; name another in ENSEMBLE_MEMBERS."
+        return ModelGoneError, _gone_advice(endpoint)
     if status >= 500 or status == 408:
         return ProviderUnavailableError, "Asking again later can help."
     return ProviderError, _refusal_advice(status, endpoint)
@@ -214,6 +214,15 @@ def _is_model_gone(status: int, said: Said) -> bool:
         # a web server without such a path says 404 too, but not as JSON that speaks of a model
         return said.is_json and _MODEL_WORDS.search(said.words) is not None
     return status == 400 and _BAD_MODEL_WORDS.search(said.words) is not None
+
+
+def _gone_advice(endpoint: Endpoint) -> str:
+    if endpoint.provider == "openrouter":
+        return (
+            "No host serves this model within the prices that are reckoned with, and with a JSON schema; raise "
+            "`input_usd_per_mtok` and `output_usd_per_mtok` of the member, or name another model, in ENSEMBLE_MEMBERS."
+        )
+    return "The provider does not serve this model; name another in ENSEMBLE_MEMBERS."
 
 
 def _refusal_advice(status: int, endpoint: Endpoint) -> str:

@@ -56,10 +56,11 @@ class ProviderManager:
 
         Raises:
             ProviderError: the subclass says what happened; `may_be_billed` whether something may be owed.
-            SettingsError: the member's provider is not among the settings, or its URL is none.
+            SettingsError: the member's provider is not among the settings, its URL is none, or it has to be told a
+                price that nobody knows.
         """
         client = self._client(member.provider)
-        raw = await client.ask(member.model, prompt, member.max_output_tokens)
+        raw = await client.ask(member, prompt)
         return _to_reply(raw, cost_of(raw, member, worst_case_micro_usd, self._believable_factor))
 
     def missing_key(self, member: MemberSettings) -> str | None:

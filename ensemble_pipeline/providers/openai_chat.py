@@ -8,8 +8,10 @@ from ensemble_pipeline.errors import BadReplyError, EnsembleError
 from ensemble_pipeline.providers.answers import ANSWER_SCHEMA, ANSWER_SCHEMA_NAME
 from ensemble_pipeline.providers.base import ModelCatalogue, Prompt, RawReply
 from ensemble_pipeline.providers.http_errors import Endpoint, bad_reply
+from ensemble_pipeline.providers.prices import Rates, highest_rates
 from ensemble_pipeline.providers.texts import one_line, storable
 from ensemble_pipeline.providers.wire import Fields, Wire, read_catalogue, read_usage
+from ensemble_pipeline.settings import MemberSettings
 
 XAI_TICKS_PER_MICRO_USD = 10_000
 MAX_REPORTED_USD = 1_000_000
@@ -24,18 +26,23 @@ class OpenAIChatClient:
         headers = {"authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
         self._wire = Wire(endpoint, headers, max_connections)
 
-    async def ask(self, model: str, prompt: Prompt, max_output_tokens: int) -> RawReply:
-        """Exactly one HTTP attempt at an answer; raises the ``ProviderError`` tree."""
-        reply = await self._wire.post("/chat/completions", self._body(model, prompt, max_output_tokens))
+    async def ask(self, member: MemberSettings, prompt: Prompt) -> RawReply:
+        """Exactly one HTTP attempt at an answer.
+
+        Raises:
+            ProviderError: the subclass says what happened.
+            UnknownPriceError: OpenRouter has to be told a price that nobody knows; nothing was sent.
+        """
+        reply = await self._wire.post("/chat/completions", self._body(member, prompt))
         top = Fields(reply.data, self._endpoint)
         choices = top.objects("choices")
         if not choices:
             raise bad_reply(self._endpoint, "it holds no choice")
-        status, text, problem = _read_choice(choices[0], max_output_tokens)
+        status, text, problem = _read_choice(choices[0], member.max_output_tokens)
         reported, unusable = self._reported_cost(top)
         return RawReply(
             text=storable(text),
-            response_model=top.name("model", model),
+            response_model=top.name("model", member.model),
             usage=read_usage(top, _read_usage),
             reported_cost_micro_usd=reported,
             latency_ms=reply.latency_ms,
@@ -52,14 +59,14 @@ class OpenAIChatClient:
         """Release the connections."""
         await self._wire.aclose()
 
-    def _body(self, model: str, prompt: Prompt, max_output_tokens: int) -> dict[str, Any]:
+    def _body(self, member: MemberSettings, prompt: Prompt) -> dict[str, Any]:
         body: dict[str, Any] = {
-            "model": model,
+            "model": member.model,
             "messages": [
                 {"role": "system", "content": prompt.system},
                 {"role": "user", "content": prompt.user},
             ],
-            "max_completion_tokens": max_output_tokens,
+            "max_completion_tokens": member.max_output_tokens,
             "response_format": {
                 "type": "json_schema",
                 "json_schema": {"name": ANSWER_SCHEMA_NAME, "strict": True, "schema": ANSWER_SCHEMA},
@@ -67,10 +74,10 @@ class OpenAIChatClient:
         }
         if self._endpoint.api_key_env is None:
             # local servers know the bound by its older name; the hosted ones refuse a request that gives both
-            body["max_tokens"] = max_output_tokens
+            body["max_tokens"] = member.max_output_tokens
         if self._endpoint.provider == "openrouter":
-            # without it a request may be routed to a host that ignores the schema
-            body["provider"] = {"require_parameters": True}
+            # else a request may be routed to a host that ignores the schema, or that is dearer than what is held for it
+            body["provider"] = {"require_parameters": True, "max_price": _max_price(highest_rates(prompt, member))}
         return body
 
     def _reported_cost(self, top: Fields) -> tuple[int | None, str | None]:
@@ -98,6 +105,11 @@ class OpenAIChatClient:
         if upstream in (None, 0):
             return None
         return micro_usd + _micro_usd(upstream, Decimal(MICRO_PER_USD), "usage.cost_details.upstream_inference_cost")
+
+
+def _max_price(rates: Rates) -> dict[str, float]:
+    # dollars per million tokens, as OpenRouter counts them too
+    return {"prompt": float(rates.input_usd_per_mtok), "completion": float(rates.output_usd_per_mtok)}
 
 
 class _UnusableReportError(EnsembleError):

@@ -50,8 +50,8 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rates:
-    """Dollars per million tokens, per web search and per request, the highest that can apply."""
+class Rates:
+    """Dollars per million tokens, per web search (``None``: nobody knows) and per request; the highest there are."""
 
     input_usd_per_mtok: Decimal
     output_usd_per_mtok: Decimal
@@ -145,18 +145,30 @@ def worst_case_micro_usd(prompt: Prompt, member: MemberSettings) -> int:
     Raises:
         UnknownPriceError: neither the price list nor the settings know what the model, or a search of it, costs.
     """
-    searches = member.max_web_searches
-    input_tokens = max_input_tokens(prompt) + searches * member.web_search_tokens
-    rates = (_listed_rates(member, input_tokens), _settings_rates(member))
-    known = [
-        micro_usd
-        for it in rates
-        if it is not None and (micro_usd := it.micro_usd(input_tokens, member.max_output_tokens, searches)) is not None
-    ]
+    rates, input_tokens = highest_rates(prompt, member), _most_input_tokens(prompt, member)
+    micro_usd = rates.micro_usd(input_tokens, member.max_output_tokens, member.max_web_searches)
+    if micro_usd is None:
+        raise _unknown(member, member.model)
+    return micro_usd
+
+
+def highest_rates(prompt: Prompt, member: MemberSettings) -> Rates:
+    """The rates that `worst_case_micro_usd` rests on: each the highest of what the price list and the settings say.
+
+    Raises:
+        UnknownPriceError: neither knows what the model costs.
+    """
+    either = (_listed_rates(member, _most_input_tokens(prompt, member)), _settings_rates(member))
+    # the settled cost may come from either: from the settings where another model answers that the list lacks
+    known = [it for it in either if it is not None]
     if not known:
         raise _unknown(member, member.model)
-    # the settled cost may come from either: from the settings where another model answers that the list lacks
-    return max(known)
+    return Rates(
+        max(it.input_usd_per_mtok for it in known),
+        max(it.output_usd_per_mtok for it in known),
+        max((it.web_search_usd for it in known if it.web_search_usd is not None), default=None),
+        max(it.request_usd for it in known),
+    )
 
 
 def max_input_tokens(prompt: Prompt) -> int:
@@ -164,15 +176,19 @@ def max_input_tokens(prompt: Prompt) -> int:
     return len(prompt.system.encode()) + len(prompt.user.encode()) + PROMPT_OVERHEAD_TOKENS
 
 
+def _most_input_tokens(prompt: Prompt, member: MemberSettings) -> int:
+    return max_input_tokens(prompt) + member.max_web_searches * member.web_search_tokens
+
+
 def _settings_cost(usage: Usage, member: MemberSettings) -> int | None:
     rates = _settings_rates(member)
     return None if rates is None else rates.micro_usd(usage.input_tokens, usage.output_tokens, usage.web_searches)
 
 
-def _settings_rates(member: MemberSettings) -> _Rates | None:
+def _settings_rates(member: MemberSettings) -> Rates | None:
     if member.input_usd_per_mtok is None or member.output_usd_per_mtok is None:
         return None
-    return _Rates(member.input_usd_per_mtok, member.output_usd_per_mtok, member.web_search_usd)
+    return Rates(member.input_usd_per_mtok, member.output_usd_per_mtok, member.web_search_usd)
 
 
 def _listed_cost(usage: Usage, model: str, member: MemberSettings) -> int | None:
@@ -198,13 +214,13 @@ def _listed_cost(usage: Usage, model: str, member: MemberSettings) -> int | None
     return _ceil((calculation.total_price + extra) * MICRO_PER_USD)
 
 
-def _listed_rates(member: MemberSettings, input_tokens: int) -> _Rates | None:
+def _listed_rates(member: MemberSettings, input_tokens: int) -> Rates | None:
     calculation = _look_up(member.provider, member.model, input_tokens=0)
     if calculation is None:
         return None
     price = calculation.model_price
     has_search_price = price.web_searches_kcount is not None
-    return _Rates(
+    return Rates(
         _highest(price, _INPUT_PRICES, input_tokens),
         _highest(price, _OUTPUT_PRICES, input_tokens),
         _highest(price, ("web_searches_kcount",), input_tokens) / _PER_THOUSAND

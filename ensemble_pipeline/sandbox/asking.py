@@ -41,13 +41,26 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a chat request asks, whatever its dialect. `prompt` is the last user message, `prompt_chars` counts all."""
+    """What a chat request asks, whatever its dialect. `prompt` is the last user message, `prompt_chars` counts all.
+
+    The highest prices are in dollars per million tokens, ``None`` where the request sets none.
+    """
 
     model: str
     prompt: str
     prompt_chars: int
     wants_json: bool
     max_output_tokens: int | None
+    max_input_usd_per_mtok: float | None = None
+    max_output_usd_per_mtok: float | None = None
+
+    def allows_prices_of(self, model: WorldModel) -> bool:
+        """Whether the model costs no more than the request lets it."""
+        bounds = (
+            (self.max_input_usd_per_mtok, model.input_usd_per_mtok),
+            (self.max_output_usd_per_mtok, model.output_usd_per_mtok),
+        )
+        return all(most is None or float(price) <= most for most, price in bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +93,7 @@ class Desk:
     def ask(self, provider: str, question: Question, at: datetime) -> Completion | Refusal:
         """The model's completion as of `at`, or why there is none."""
         model = self._models.get((provider, question.model))
-        if model is None:
+        if model is None or not question.allows_prices_of(model):
             return Refusal(RefusalKind.UNKNOWN_MODEL, question.model)
         ticker = find_ticker(question.prompt)
         if ticker is None or ticker not in self._world.markets:

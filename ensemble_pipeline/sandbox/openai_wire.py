@@ -2,7 +2,8 @@
 
 Belongs here: request and reply bodies, error shapes, headers. Does not: what a model answers (``asking``).
 What differs on the real wire: xAI leaves reasoning out of ``completion_tokens`` and bills in ticks, answers 400 to a
-wrong key; OpenRouter tells the cost in USD; OpenAI tells its processing time; local servers want no key.
+wrong key; OpenRouter tells the cost in USD and heeds a highest price; OpenAI tells its processing time; local servers
+want no key.
 """
 
 from collections.abc import Mapping
@@ -48,7 +49,16 @@ def parse_request(body: Any) -> Question | Refusal:  # noqa: ANN401 - JSON as it
         prompt_chars=sum(len(text) for _, text in texts),
         wants_json=form in ("json_schema", "json_object"),
         max_output_tokens=limit,
+        max_input_usd_per_mtok=_max_price(body, "prompt"),
+        max_output_usd_per_mtok=_max_price(body, "completion"),
     )
+
+
+def _max_price(body: Mapping[str, Any], kind: str) -> float | None:
+    wishes = body.get("provider")
+    prices = wishes.get("max_price") if isinstance(wishes, dict) else None
+    price = prices.get(kind) if isinstance(prices, dict) else None
+    return price if isinstance(price, (int, float)) else None
 
 
 def text_of(content: Any) -> str:  # noqa: ANN401 - JSON as it came

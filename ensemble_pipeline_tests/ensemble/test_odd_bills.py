@@ -130,6 +130,18 @@ def test_model_whose_price_nobody_knows_is_not_asked_and_the_alert_says_which_se
     assert "ENSEMBLE_MEMBERS" in said
 
 
+def test_openrouter_routes_to_no_host_that_is_dearer_than_what_is_held_and_the_call_owes_nothing(play: Play) -> None:
+    members = [member.model_dump() for member in play.instance.settings.members]
+    for member in members:
+        if member["name"] == "openrouter-model":
+            member["output_usd_per_mtok"] = "9.99"
+    play.change(members=members)
+    consult_first(play)
+    row = booked(play, "openrouter-model")
+    assert (row["status"], row["cost_source"], row["spent"]) == ("failed", "not_billed", 0)
+    assert_books_are_even(play)
+
+
 def test_call_during_which_midnight_passes_counts_on_the_day_it_left(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,12 +63,18 @@ def prompt_of(**overrides: Any) -> Prompt:
     return build_prompt("forecaster", market_of(**overrides), NOW)
 
 
-def ask(url: str, provider: str, environ: Mapping[str, str] = ENVIRON, **overrides: Any) -> ModelReply:
-    """One question to the provider at `url`, through the manager."""
+def ask(
+    url: str,
+    provider: str,
+    asked: MemberSettings | None = None,
+    environ: Mapping[str, str] = ENVIRON,
+    **overrides: Any,
+) -> ModelReply:
+    """One question to the provider at `url`, through the manager, by the usual member unless another is named."""
 
     async def run() -> ModelReply:
         async with ProviderManager(settings_at(url, **overrides), environ) as manager:
-            member, prompt = member_of(provider), prompt_of()
+            member, prompt = asked or member_of(provider), prompt_of()
             async with manager.turn(member):
                 return await manager.ask(member, prompt, worst_case_micro_usd(prompt, member))
 

@@ -112,6 +112,6 @@ def test_answer_that_used_no_tokens_is_told_and_its_cost_unknown() -> None:
 
 
 def test_usage_at_the_bound_is_read() -> None:
-    usage = {"input_tokens": MOST - 3, "output_tokens": 1, "cache_read_input_tokens": 2}
+    usage: dict[str, Any] = {"input_tokens": MOST - 3, "output_tokens": 1, "cache_read_input_tokens": 2}
     with serve(always(messages_body(**usage))) as server:
         assert ask(server.url, "anthropic").usage == Usage(MOST - 1, 1, 2)

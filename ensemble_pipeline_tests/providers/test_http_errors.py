@@ -212,6 +212,13 @@ def test_waiting_time_is_read_from_the_headers(headers: dict[str, str], seconds:
     assert retry_after_s(headers) == seconds
 
 
+def test_model_that_openrouter_has_no_host_for_may_be_too_cheap_by_the_settings() -> None:
+    error = error_of("openrouter", 404, {"error": {"message": "No endpoints found for x/y.", "code": 404}})
+    assert type(error) is ModelGoneError
+    assert "`input_usd_per_mtok`" in str(error)
+    assert "ENSEMBLE_MEMBERS" in str(error)
+
+
 def test_rate_limit_carries_the_waiting_time() -> None:
     body = openai_error("rate_limit_exceeded")
     with (

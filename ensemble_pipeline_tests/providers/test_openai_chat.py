@@ -5,7 +5,7 @@ import pytest
 from ensemble_pipeline.domain import AnomalyKind, CallStatus, Usage
 from ensemble_pipeline.errors import BadReplyError
 from ensemble_pipeline.providers.wire import MAX_TOKENS_PER_CALL
-from ensemble_pipeline_tests.providers.helpers import ANSWER, KEY, MODELS, ask, chat_body
+from ensemble_pipeline_tests.providers.helpers import ANSWER, KEY, MODELS, ask, chat_body, member_of
 from ensemble_pipeline_tests.providers.loopback import always, serve
 
 
@@ -77,7 +77,31 @@ def test_openrouter_cost_is_taken_as_reported(usage: dict[str, Any], micro_usd: 
     with serve(always(body)) as server:
         reply = ask(server.url, "openrouter")
     assert (reply.cost_micro_usd, reply.cost_source) == (micro_usd, "reported")
-    assert server.seen[0].body["provider"] == {"require_parameters": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "most"),
+    [
+        # by the list alone, and each price by whichever of list and settings says more
+        ({}, {"prompt": 2, "completion": 6}),
+        ({"input_usd_per_mtok": "3", "output_usd_per_mtok": "1"}, {"prompt": 3, "completion": 6}),
+        ({"model": "own", "input_usd_per_mtok": "0.25", "output_usd_per_mtok": "0"}, {"prompt": 0.25, "completion": 0}),
+    ],
+)
+def test_openrouter_is_told_the_highest_price_that_the_worst_case_reckons_with(
+    changes: dict[str, Any], most: dict[str, float]
+) -> None:
+    body = chat_body(model="x-ai/grok-4.6", usage={"prompt_tokens": 10, "completion_tokens": 5, "cost": 0.001})
+    with serve(always(body)) as server:
+        ask(server.url, "openrouter", member_of("openrouter", **changes))
+    assert server.seen[0].body["provider"] == {"require_parameters": True, "max_price": most}
+
+
+@pytest.mark.parametrize("provider", ["openai", "xai", "local"])
+def test_nobody_else_is_told_a_price(provider: str) -> None:
+    with serve(always(chat_body(model=MODELS[provider]))) as server:
+        ask(server.url, provider)
+    assert "provider" not in server.seen[0].body
 
 
 @pytest.mark.parametrize("details", [{}, {"cost_details": None}, *({"cost_details": it} for it in UPSTREAM_UNTOLD)])

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from ensemble_pipeline.domain import AnomalyKind, CallStatus, Usage
 from ensemble_pipeline.errors import SettingsError, UnknownPriceError
 from ensemble_pipeline.providers.base import Prompt, RawReply
-from ensemble_pipeline.providers.prices import Cost, CostSource, cost_of, max_input_tokens, worst_case_micro_usd
+from ensemble_pipeline.providers.prices import (
+    Cost,
+    CostSource,
+    cost_of,
+    highest_rates,
+    max_input_tokens,
+    worst_case_micro_usd,
+)
 from ensemble_pipeline.settings import MemberSettings
 from ensemble_pipeline_tests.providers.helpers import MODELS, member_of, prompt_of
 
@@ -163,6 +170,15 @@ def test_search_that_nobody_knows_the_price_of_is_refused_before_and_unknown_aft
     priced = member.model_copy(update={"web_search_usd": Decimal("0.004")})
     # 100 in at 2 and 10 out at 6 dollars per million, and a search
     assert cost_micro_usd(reply_of("x-ai/grok-4.6", Usage(100, 10, web_searches=1)), priced)[0] == 260 + 4000
+
+
+def test_worst_case_takes_each_price_from_whichever_of_list_and_settings_says_more() -> None:
+    prompt = Prompt("forecaster", 1, "", "s" * 400, "é" * 300)
+    # 2000 in at 0.75 by the list or 1, 1024 out at 4.50 by the list or 1 dollar per million
+    member = member_of("openai", input_usd_per_mtok="1", output_usd_per_mtok="1")
+    assert worst_case_micro_usd(prompt, member) == 2000 + 4608
+    rates = highest_rates(prompt, member)
+    assert (rates.input_usd_per_mtok, rates.output_usd_per_mtok) == (Decimal(1), Decimal("4.5"))
 
 
 def test_worst_case_counts_each_search_with_what_it_finds() -> None:

@@ -53,7 +53,7 @@ def prompt_about(ticker: str) -> str:
 
 
 def ask_openai(
-    client: httpx.Client, provider: str, model: str, prompt: str, *, key: str | None = "sandbox", **body: Any
+    client: httpx.Client, provider: str, model: str, prompt: str, /, *, key: str | None = "sandbox", **body: Any
 ) -> httpx.Response:
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     content = {"model": model, "messages": [{"role": "user", "content": prompt}], "response_format": SCHEMA, **body}

@@ -211,3 +211,21 @@ def test_models_are_listed_by_provider(client: httpx.Client) -> None:
 def test_root_says_what_is_played(client: httpx.Client) -> None:
     said = client.get("/").json()
     assert (said["world"], said["kind"], said["now"]) == ("small", "synthetic", "2026-01-05T01:00:00+00:00")
+
+
+@pytest.mark.parametrize(
+    ("most", "status"),
+    [
+        ({"prompt": 2, "completion": 10}, 200),
+        ({"prompt": 2.5}, 200),
+        ({"prompt": 1.99, "completion": 10}, 404),
+        ({"prompt": 2, "completion": 9.99}, 404),
+    ],
+)
+def test_openrouter_finds_no_host_above_the_highest_price_it_is_told(
+    client: httpx.Client, most: dict[str, float], status: int
+) -> None:
+    reply = ask_openai(client, "openrouter", "openrouter-model", ABOUT, provider={"max_price": most})
+    assert reply.status_code == status
+    if status == 404:
+        assert reply.json()["error"]["message"] == "No endpoints found for openrouter-model."
