@@ -27,8 +27,8 @@ _PER_THOUSAND = 1000
 # a provider of one's own is not looked up: a name that merely resembles one in the list must not set a price
 _LIST_IDS = {"xai": "x-ai", "openai": "openai", "anthropic": "anthropic", "openrouter": "openrouter"}
 _INPUT_PRICES = ("input_mtok", "cache_read_mtok", "cache_write_mtok", "cache_write_1h_mtok")
-_NOT_BELIEVED = frozenset({AnomalyKind.ABSURD_COST, AnomalyKind.ZERO_COST})
 _OUTPUT_PRICES = ("output_mtok", "output_reasoning_mtok", "output_citation_mtok")
+_NOT_BELIEVED = frozenset({AnomalyKind.ABSURD_COST, AnomalyKind.ZERO_COST})
 
 
 class CostSource(StrEnum):
@@ -72,8 +72,8 @@ def cost_of(reply: RawReply, member: MemberSettings, held_micro_usd: int, believ
     """What a reply cost, taken from the first source that knows it and can be believed.
 
     In this order: the provider's own figure, the price list for the model that answered, the member's prices in the
-    settings. A cost above `held_micro_usd` times `believable_factor` is not believed and the next source is asked, nor
-    is one of nothing for a member that is not free; one above `held_micro_usd` is, and told as an overrun.
+    settings. A cost above `held_micro_usd` times `believable_factor` is not believed, nor is nothing from a member that
+    is not free: the next source is asked. One above `held_micro_usd` is believed, and told as an overrun.
 
     Args:
         reply: As it came.
