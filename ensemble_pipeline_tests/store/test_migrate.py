@@ -134,10 +134,13 @@ def test_ledger_without_accounts_of_providers_models_and_markets_gets_them_from_
             assert hold(connection, call_of(snapshot, 70)) is not None
             budget.expire_left_over(connection, [snapshot], NOW)
             assert hold(connection, call_of(snapshot, 7)) is not None
+        put_forecasts(database, {"a": 0.6}, ticker="RAIN-2", at=NOW + 24 * HOUR)
         before = table(database, "budget_accounts", "scope, account_key")
         assert [(row["spent_micro_usd"], row["held_micro_usd"]) for row in before if row["scope"] == "day"] == [
-            (100 + 100 + 70, 7)
+            (100 + 100 + 70, 7),
+            (100, 0),
         ]
+        assert [row["calls"] for row in before if row["scope"] in ("day", "decision")] == [5, 1, 5, 1]
         downgrade(empty_url, "0009")
         assert migrate(database)[0] == "0010"
         assert table(database, "budget_accounts", "scope, account_key") == before
@@ -147,10 +150,17 @@ def test_ledger_without_accounts_of_providers_models_and_markets_gets_them_from_
         with database.connection() as connection:
             assert audit.ledger_differences(connection, NOW.date()) == []
             assert audit.call_differences(connection, NOW.date()) == []
-            reservation = connection.execute("select max(reservation_id) as last from budget_reservations").fetchone()
-            close(connection, require_row(reservation)["last"], 5)
+            held = connection.execute("select reservation_id from budget_reservations where state = 'held'").fetchone()
+            close(connection, require_row(held)["reservation_id"], 5)
             assert audit.ledger_differences(connection, NOW.date()) == []
-        assert states == [("settled", 100), ("settled", 100), ("released", 0), ("expired", 70), ("held", None)]
+        assert states == [
+            ("settled", 100),
+            ("settled", 100),
+            ("released", 0),
+            ("expired", 70),
+            ("held", None),
+            ("settled", 100),
+        ]
 
 
 def test_answers_that_repeat_another_go_with_the_table_that_knew_them(empty_url: str) -> None:

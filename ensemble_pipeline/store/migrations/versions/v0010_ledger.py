@@ -73,8 +73,10 @@ alter table budget_accounts
     add constraint budget_accounts_scope_check
         check (scope in ('day', 'decision', 'market', 'model', 'provider')),
     add column calls bigint not null default 0 check (calls >= 0);
-update budget_accounts a set calls = (select count(*) from budget_reservations r
-    where case a.scope when 'day' then r.budget_day::text else r.snapshot_id::text end = a.account_key);
+update budget_accounts a set calls = r.calls
+    from (select 'day' as scope, budget_day::text as account_key, count(*) as calls from budget_reservations group by 2
+        union all select 'decision', snapshot_id::text, count(*) from budget_reservations group by 2) r
+    where (a.scope, a.account_key) = (r.scope, r.account_key);
 insert into budget_accounts (scope, account_key, spent_micro_usd, held_micro_usd, calls)
     select k.scope, r.budget_day || ' ' || k.subject, sum(coalesce(r.booked_micro_usd, 0)),
         coalesce(sum(r.held_micro_usd) filter (where r.state = 'held'), 0), count(*)
