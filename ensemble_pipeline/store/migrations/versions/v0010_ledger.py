@@ -31,6 +31,9 @@ alter table budget_reservations
     add constraint budget_reservations_released check (state <> 'released' or booked_micro_usd = 0),
     add constraint budget_reservations_expired check (state <> 'expired' or booked_micro_usd = held_micro_usd);
 
+-- that on what is held stays, for what a crash left over is looked for among few
+create index budget_reservations_decision on budget_reservations (snapshot_id);
+
 create table budget_corrections (
     correction_id bigint generated always as identity primary key,
     reservation_id bigint not null references budget_reservations,
@@ -119,9 +122,10 @@ create view ledger as
     select r.reservation_id, r.budget_day, r.snapshot_id, r.market_id, r.provider, r.model_id, r.state,
         r.reserved_at, r.closed_at, r.held_micro_usd as reserved_micro_usd,
         case r.state when 'held' then r.held_micro_usd else 0 end as held_micro_usd,
-        coalesce(r.booked_micro_usd, 0) + coalesce((select sum(c.amount_micro_usd)::bigint from budget_corrections c
-            where c.reservation_id = r.reservation_id), 0) as spent_micro_usd
-    from budget_reservations r;
+        coalesce(r.booked_micro_usd, 0) + coalesce(c.amount_micro_usd, 0) as spent_micro_usd
+    from budget_reservations r left join
+        (select reservation_id, sum(amount_micro_usd)::bigint as amount_micro_usd from budget_corrections group by 1) c
+        using (reservation_id);
 """
 
 # Many calls in one statement, each decided in turn as if it had come alone. Whoever changes the accounts of a day has
@@ -303,7 +307,7 @@ def downgrade() -> None:
     )
     op.execute(
         "drop trigger budget_closed_is_final on budget_reservations; drop function budget_closed_is_final;"
-        " drop table budget_refusals; drop table budget_corrections;"
+        " drop index budget_reservations_decision; drop table budget_refusals; drop table budget_corrections;"
         " alter table budget_reservations drop constraint budget_reservations_closed,"
         " drop constraint budget_reservations_closed_at, drop constraint budget_reservations_released,"
         " drop constraint budget_reservations_expired, drop column market_id, drop column provider,"
