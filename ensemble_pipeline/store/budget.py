@@ -220,10 +220,16 @@ def market_spend(connection: Connection, market_ids: Sequence[str], day: date) -
 
 
 def refusals_on(connection: Connection, snapshot_ids: Sequence[int]) -> dict[int, tuple[BudgetRefusal, ...]]:
-    """The newest refusal of each model on each snapshot; snapshots without any are absent."""
+    """The newest refusal of each model that was not heard or asked after it, by snapshot; others are absent.
+
+    What an earlier run of the snapshot was refused says nothing once the model has answered or its call has left.
+    """
     rows = connection.execute(
         'select distinct on (snapshot_id, model_id collate "C") snapshot_id, model_id, scope, asked_micro_usd,'
-        " spent_micro_usd, held_micro_usd, limit_micro_usd from budget_refusals where snapshot_id = any(%s)"
+        " spent_micro_usd, held_micro_usd, limit_micro_usd from budget_refusals b where snapshot_id = any(%s)"
+        " and not exists (select from budget_reservations r where (r.snapshot_id, r.model_id) ="
+        " (b.snapshot_id, b.model_id) and r.reservation_id > b.after_reservation_id)"
+        " and not exists (select from forecasts f where (f.snapshot_id, f.model_id) = (b.snapshot_id, b.model_id))"
         ' order by snapshot_id, model_id collate "C", refusal_id desc',
         [list(snapshot_ids)],
     )

@@ -12,6 +12,7 @@ from ensemble_pipeline.store import audit, budget
 from ensemble_pipeline.store.budget import Account, BudgetCall, BudgetRefusal, Closing, DaySpend, Limits
 from ensemble_pipeline.store.calls import lock_snapshots
 from ensemble_pipeline.store.database import Connection, Database, require_row
+from ensemble_pipeline_tests.ensemble.history import put_forecasts
 from ensemble_pipeline_tests.store.rows import (
     DAY,
     NOW,
@@ -263,6 +264,56 @@ def test_close_when_settled_or_expired_or_unknown_refuses_and_closes_none_of_the
         ):
             connection.execute(budget.CLOSE, budget.close_arguments(closings, NOW))
     assert spent_and_held(database) == (50, 5)
+
+
+def test_close_that_names_a_reservation_twice_refuses_by_its_number_and_closes_nothing(database: Database) -> None:
+    [snapshot] = prepare(database)
+    first, second = (ask(database, on(snapshot, 40), UNLIMITED) or 0 for _ in range(2))
+    closings = [Closing(number, TODAY, "settled", 10) for number in (first, second, second)]
+    with (
+        pytest.raises(psycopg.errors.RaiseException, match=f"reservation {second} is named twice"),
+        database.connection() as connection,
+    ):
+        connection.execute(budget.CLOSE, budget.close_arguments(closings, NOW))
+    assert spent_and_held(database) == (0, 80)
+
+
+def refused_models(database: Database, snapshot: int) -> list[str]:
+    with database.connection() as connection:
+        return [it.model_id for it in budget.refusals_on(connection, [snapshot]).get(snapshot, ())]
+
+
+def test_refusal_counts_until_the_model_is_asked_after_all_at_whatever_instant(database: Database) -> None:
+    first, second = prepare(database, 2)
+    nothing = Limits(None, None, 1)
+    for snapshot in (first, second):
+        assert ask(database, on(snapshot, model="a"), nothing) is None
+        assert ask(database, on(snapshot, model="b"), nothing) is None
+    assert ask(database, on(first, model="a"), UNLIMITED) is not None
+    assert refused_models(database, first) == ["b"]
+    assert refused_models(database, second) == ["a", "b"]
+
+
+def test_refusal_of_a_retry_counts_though_the_model_was_asked_before_it(database: Database) -> None:
+    [snapshot] = prepare(database)
+    settle(database, ask(database, on(snapshot), UNLIMITED), 10)
+    assert ask(database, on(snapshot), Limits(None, None, 10)) is None
+    assert refused_models(database, snapshot) == ["a"]
+
+
+def test_refusal_of_a_model_whose_earlier_answer_was_given_again_says_nothing(database: Database) -> None:
+    snapshot = put_forecasts(database, {"a": 0.5})
+    later = put_forecasts(database, {"b": 0.5}, at=NOW + timedelta(hours=1))
+    assert ask(database, call_of(later, model="a"), Limits(None, None, 1)) is None
+    assert refused_models(database, later) == ["a"]
+    with database.connection() as connection:
+        connection.execute(
+            "insert into forecasts (reused_from, snapshot_id, market_id, model_id, asked_at, p_yes, confidence,"
+            " reasoning, volatility_regime, expiry_bucket) select forecast_id, %s, market_id, model_id, asked_at,"
+            " p_yes, confidence, '', volatility_regime, expiry_bucket from forecasts where snapshot_id = %s",
+            [later, snapshot],
+        )
+    assert refused_models(database, later) == []
 
 
 def test_closed_reservation_cannot_be_changed_by_anyone(database: Database) -> None:

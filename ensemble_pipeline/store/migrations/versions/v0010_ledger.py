@@ -54,7 +54,9 @@ create table budget_refusals (
     spent_micro_usd bigint not null check (spent_micro_usd >= 0),
     held_micro_usd bigint not null check (held_micro_usd >= 0),
     limit_micro_usd bigint not null check (limit_micro_usd >= 0),
-    refused_at timestamptz not null
+    refused_at timestamptz not null,
+    -- the last call of the model on the snapshot before it, none for 0: instants of a stepped clock tell no order
+    after_reservation_id bigint not null
 );
 create index budget_refusals_snapshot on budget_refusals (snapshot_id);
 create index budget_refusals_day on budget_refusals (budget_day);
@@ -210,8 +212,10 @@ begin
             spent := spents[place];
             held := helds[place];
             insert into budget_refusals (snapshot_id, model_id, budget_day, scope, asked_micro_usd, spent_micro_usd,
-                held_micro_usd, limit_micro_usd, refused_at)
-            values (p_snapshot_ids[i], p_model_ids[i], p_days[i], refused_scope, amount, spent, held, most, p_ats[i]);
+                held_micro_usd, limit_micro_usd, refused_at, after_reservation_id)
+            select p_snapshot_ids[i], p_model_ids[i], p_days[i], refused_scope, amount, spent, held, most, p_ats[i],
+                coalesce(max(r.reservation_id), 0)
+            from budget_reservations r where r.snapshot_id = p_snapshot_ids[i] and r.model_id = p_model_ids[i];
         end if;
         return next;
     end loop;
