@@ -121,7 +121,7 @@ async def close(connection: AsyncConnection, closings: Sequence[Closing], now: d
     """Replace what was held by what is owed.
 
     Raises:
-        psycopg.errors.RaiseException: one of them is closed already; none is closed then.
+        psycopg.errors.RaiseException: one of them is closed already, or named twice; none is closed then.
     """
     await connection.execute(CLOSE, close_arguments(closings, now))
 

@@ -252,6 +252,10 @@ begin
     )
     select coalesce(array_agg(c.reservation_id), '{}') into closed from changes c;
     if cardinality(closed) <> cardinality(p_ids) then
+        select n.id into wrong from unnest(p_ids) n(id) group by n.id having count(*) > 1 limit 1;
+        if found then
+            raise exception 'reservation % is named twice in one closing; each is closed once', wrong.id;
+        end if;
         select n.id, coalesce(r.state, 'unknown') as state into wrong from unnest(p_ids) n(id)
         left join budget_reservations r on r.reservation_id = n.id where n.id <> all(closed) limit 1;
         raise exception 'reservation % is %, not held', wrong.id, wrong.state;
