@@ -76,11 +76,6 @@ class SpendStatus:
         """Every limit that is none of "unlimited", with its use: the day's, then providers and models by name."""
         return tuple(self._uses())
 
-    @property
-    def alert_share(self) -> float:
-        """The highest alert share that any limit has reached, 0 for none."""
-        return max((use.alert_share for use in self.uses if use.scope != "day_soft"), default=0.0)
-
     def pressure(self, economise_from_share: float) -> float:
         """How scarce the day's money is: 0 up to this share of where new analyses stop, rising evenly to 1 there.
 

@@ -23,15 +23,18 @@ def instance_at(database: Database, now: SteppedClock | None = None, **budget: A
 
 @pytest.mark.parametrize(
     ("hard", "alert"),
-    [("0.01", 0.0), ("0.000501", 0.95), ("0.0005", 1.0), ("0.0006", 0.8), ("unlimited", 0.0), (0, 1.0)],
+    [("0.01", 0.0), ("0.000501", 0.95), ("0.0005", 1.0), ("0.0006", 0.8), ("unlimited", None), (0, 1.0)],
 )
-def test_alert_share_follows_what_is_spent_and_held(database: Database, hard: str | int, alert: float) -> None:
+def test_alert_of_a_limit_follows_what_is_spent_and_held(
+    database: Database, hard: str | int, alert: float | None
+) -> None:
     snapshot = put_forecasts(database, {"a": 0.5})
     with database.connection() as connection:
         put_call(connection, snapshot, "a", attempt=2, cost=300)
         assert hold(connection, call_of(snapshot, 100)) is not None
     status = CostOptimizer(instance_at(database, day_hard_usd=hard)).monitor_spend()
-    assert (status.spend.spent, status.spend.held, status.committed, status.alert_share) == (400, 100, 500, alert)
+    assert (status.spend.spent, status.spend.held, status.committed) == (400, 100, 500)
+    assert next((use.alert_share for use in status.uses if use.scope == "day"), None) == alert
     assert CostOptimizer(instance_at(database)).monitor_spend(date(2026, 1, 1)).committed == 0
 
 
