@@ -11,9 +11,15 @@ from psycopg.types.json import Jsonb
 
 from ensemble_pipeline.store.database import Connection, Row, require_row
 
+_REBUILDING = 0x636F7374  # any number, the same in every process
+
 
 def rebuild(connection: Connection, first: date, last: date) -> list[Row]:
-    """Rebuild the table `cost_report` of some days from the ledger; returns its rows with the models' providers."""
+    """Rebuild the table `cost_report` of some days from the ledger; returns its rows with the models' providers.
+
+    Whoever rebuilds meanwhile waits until this transaction ends.
+    """
+    connection.execute("select pg_advisory_xact_lock(%s)", [_REBUILDING])
     connection.execute("delete from cost_report where day between %s and %s", [first, last])
     connection.execute(
         "insert into cost_report (day, model_id, category, calls, failed, cost_micro_usd, input_tokens, output_tokens)"

@@ -2,7 +2,9 @@
 
 import json
 import random
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -539,9 +541,23 @@ def test_report_is_kept_once_an_hour_and_the_newest_of_an_hour_stays(database: D
     with database.connection() as connection:
         costs.save_report(connection, NOW + 10 * MINUTE, {"of": "one that came too late"})
         costs.save_report(connection, NOW + 59 * MINUTE, {"of": "the next hour, of the same instant"})
-        newest = costs.latest_report(connection)
-        assert newest == {"of": "the next hour, of the same instant"}
-    assert table(database, "cost_reports", "hour_at")[0]["report"]["as_of"] == "2026-03-02T12:50:00+00:00"
+    first, second = table(database, "cost_reports", "hour_at")
+    assert first["report"]["as_of"] == "2026-03-02T12:50:00+00:00"
+    assert second["report"] == {"of": "the next hour, of the same instant"}
+
+
+def test_reports_made_at_once_wait_for_each_other_and_say_the_same(database: Database) -> None:
+    put_history(database)
+    gate = threading.Barrier(4)
+
+    def make() -> dict[str, Any]:
+        gate.wait()
+        return report_of(database)
+
+    with ThreadPoolExecutor(4) as pool:
+        reports = [it.result() for it in [pool.submit(make) for _ in range(4)]]
+    assert reports[0]["periods"]["30 days"]["calls"] == 9
+    assert reports == [reports[0]] * 4
 
 
 def test_table_of_the_report_is_rebuilt_from_the_ledger_whatever_it_held(database: Database) -> None:
