@@ -352,7 +352,7 @@ class EarlierAnswer:
 
     `refusal` is empty where the answer may be given again, else says what changed since. `age_s` in seconds,
     `price_distance` between the two prices in log-odds (``None``: neither is known), `similarity` of the two markets
-    in [0, 1], `saved_micro_usd` what the answer cost when it was asked for.
+    in [0, 1].
     """
 
     forecast_id: int
@@ -361,7 +361,6 @@ class EarlierAnswer:
     age_s: float
     price_distance: float | None
     similarity: float
-    saved_micro_usd: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,7 +234,6 @@ class Memory:
             age_s=max(0.0, (asked.at - entry.answered_at).total_seconds()),
             price_distance=price_distance(entry.key.mid, now.mid),
             similarity=likeness,
-            saved_micro_usd=entry.cost_micro_usd,
         )
 
 

@@ -212,8 +212,8 @@ def _by_category(read: _Read) -> list[dict[str, Any]]:
 def _cache(uses: Sequence[Row], evidence: Mapping[CacheKind, CacheEvidence], asked: int) -> dict[str, Any]:
     """What giving earlier answers again saved, and what it lost.
 
-    Saved is what the same answers cost when they were asked for. Lost is the loss that the shadow sample showed per
-    answer, times the answers given again; ``None`` where no pair has settled.
+    Saved is what the calls that gave the same answers cost by the ledger. Lost is the loss that the shadow sample
+    showed per answer, times the answers given again; ``None`` where no pair has settled.
     """
     by_kind: list[dict[str, Any]] = []
     for kind, it in evidence.items():

@@ -38,7 +38,6 @@ class CacheEntry:
     answered_at: datetime
     response_model: str
     key: CacheKey
-    cost_micro_usd: int
     is_superseded: bool
 
 
@@ -59,7 +58,7 @@ class CacheUse:
 
 KEY_COLUMNS = tuple(field.name for field in fields(CacheKey))
 _ENTRY = (
-    f"select c.forecast_id, c.model_id, c.answered_at, c.response_model, c.cost_micro_usd, m.status,"
+    f"select c.forecast_id, c.model_id, c.answered_at, c.response_model, m.status,"
     f" {', '.join(f'c.{name}' for name in KEY_COLUMNS)}, {MARKET_COLUMNS},"
     # an answer that is not kept, for it was unsure or would do nothing, tells all the same that the last one is past
     " exists (select from forecasts l where l.market_id = c.market_id and l.model_id = c.model_id"
@@ -130,8 +129,8 @@ async def note_use(connection: AsyncConnection, use: CacheUse, now: datetime) ->
     earlier = use.earlier
     await connection.execute(
         "insert into cache_uses (snapshot_id, model_id, source_forecast_id, kind, outcome, cause, bounds, closes_at,"
-        " age_s, price_distance, similarity, saved_micro_usd, used_at)"
-        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+        " age_s, price_distance, similarity, used_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " on conflict do nothing",
         [
             use.snapshot.snapshot_id,
             use.model_id,
@@ -144,7 +143,6 @@ async def note_use(connection: AsyncConnection, use: CacheUse, now: datetime) ->
             earlier.age_s,
             earlier.price_distance,
             earlier.similarity,
-            earlier.saved_micro_usd if use.outcome == "hit" and use.cause == "unchanged" else 0,
             now,
         ],
     )
@@ -171,10 +169,16 @@ def shadow_pairs(connection: Connection, bounds: str, as_of: datetime) -> list[R
 
 
 def uses_by_kind(connection: Connection, since: datetime, until: datetime) -> list[Row]:
-    """Looks within (since, until], by kind, outcome and cause: how often, and what hits saved in micro-dollars."""
+    """Looks within (since, until], by kind, outcome and cause: how often, and what hits saved in micro-dollars.
+
+    A hit saves what the ledger says now of the call that gave the answer, its corrections included.
+    """
     return connection.execute(
-        "select kind, outcome, cause, count(*) as n, sum(saved_micro_usd)::bigint as micro_usd from cache_uses"
-        " where used_at > %s and used_at <= %s group by 1, 2, 3 order by 1, 2, 3",
+        "select u.kind, u.outcome, u.cause, count(*) as n,"
+        " coalesce(sum(l.spent_micro_usd) filter (where u.outcome = 'hit'), 0)::bigint as micro_usd from cache_uses u"
+        " join forecasts f on f.forecast_id = u.source_forecast_id join llm_queries q using (query_id)"
+        " join ledger l using (reservation_id) where u.used_at > %s and u.used_at <= %s"
+        " group by 1, 2, 3 order by 1, 2, 3",
         [since, until],
     ).fetchall()
 
@@ -187,6 +191,5 @@ def _entry(row: Row) -> CacheEntry:
         answered_at=row["answered_at"],
         response_model=row["response_model"],
         key=CacheKey(**{name: row[name] for name in KEY_COLUMNS}),
-        cost_micro_usd=row["cost_micro_usd"],
         is_superseded=row["is_superseded"],
     )

@@ -189,9 +189,9 @@ _INSERT_QUERY = (
 _INSERT_FORECAST = f"with q as ({_INSERT_QUERY} returning query_id) {_FORECAST}"
 _INSERT_CACHED = (
     f"with q as ({_INSERT_QUERY} returning query_id), f as ({_FORECAST} returning forecast_id)"
-    " insert into answer_cache (forecast_id, model_id, market_id, answered_at, response_model, cost_micro_usd,"
+    " insert into answer_cache (forecast_id, model_id, market_id, answered_at, response_model,"
     f" {', '.join(KEY_COLUMNS)}) select f.forecast_id, %(model_id)s, %(market_id)s, %(answered_at)s,"
-    f" %(response_model)s, %(cost_micro_usd)s, {', '.join(f'%(key_{name})s' for name in KEY_COLUMNS)} from f"
+    f" %(response_model)s, {', '.join(f'%(key_{name})s' for name in KEY_COLUMNS)} from f"
 )
 
 

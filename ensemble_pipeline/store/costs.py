@@ -40,12 +40,17 @@ def rebuild(connection: Connection, first: date, last: date) -> list[Row]:
 
 
 def decisions_by_category(connection: Connection, since: datetime, until: datetime) -> list[Row]:
-    """Decisions that asked somebody within [since, until), by day and category: how many, and how many traded."""
+    """Decisions within [since, until), by day and category: how many, and how many traded.
+
+    Those count that asked somebody or were given an earlier answer again, whatever came of it: what paper trades
+    brought rests on them. A market that was skipped before anybody was heard is none.
+    """
     return connection.execute(
         "select (d.decided_at at time zone 'UTC')::date as day, e.category, count(*) as decisions,"
         " count(*) filter (where d.action = 'trade') as trades from decisions d join markets m using (market_id)"
         " join market_events e using (event_id) where d.decided_at >= %s and d.decided_at < %s"
-        " and exists (select from llm_queries q where q.snapshot_id = d.snapshot_id) group by 1, 2 order by 1, 2",
+        " and (exists (select from llm_queries q where q.snapshot_id = d.snapshot_id)"
+        " or exists (select from forecasts f where f.snapshot_id = d.snapshot_id)) group by 1, 2 order by 1, 2",
         [since, until],
     ).fetchall()
 

@@ -18,7 +18,7 @@ from ensemble_pipeline.pipeline.explain import show_explanation
 from ensemble_pipeline.replay.decisions import Replayed, replay_all
 from ensemble_pipeline.sandbox.asking import Completion, Desk, Question, Refusal
 from ensemble_pipeline.sandbox.world import WorldAnswer
-from ensemble_pipeline.store import calibrations, markets
+from ensemble_pipeline.store import budget, calibrations, markets
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.evidence import save_evidence
 from ensemble_pipeline_tests.ensemble.venue import UNLIMITED, Play, playing
@@ -262,7 +262,7 @@ def test_hits_that_are_drawn_are_asked_for_real_and_their_loss_is_told_once_they
 
 
 def test_cost_report_tells_hits_misses_and_what_was_saved(play: Play) -> None:
-    paid = play.rows("select sum(cost_micro_usd)::bigint as n from answer_cache")[0]["n"]
+    paid = play.rows("select sum(spent_micro_usd)::bigint as n from ledger")[0]["n"]
     later(play)
     ask(play)
     later(play, 25)
@@ -271,6 +271,37 @@ def test_cost_report_tells_hits_misses_and_what_was_saved(play: Play) -> None:
     assert (found["hits"], found["misses"], found["hit_share"]) == (5, 10, pytest.approx(1 / 3))
     assert found["saved_usd"] == pytest.approx(paid / 1e6)
     assert found["misses_by_cause"] == [{"kind": "same", "cause": "too_old", "times": 5}]
+
+
+def test_correction_of_what_an_answer_cost_corrects_what_giving_it_again_saved(play: Play) -> None:
+    later(play)
+    ask(play)
+    before = cost_report(play.instance)["cache"]["saved_usd"]
+    with play.instance.database.connection() as connection:
+        budget.correct(connection, 1, 500, "the bill", play.clock.now())
+    assert cost_report(play.instance)["cache"]["saved_usd"] == pytest.approx(before + 500 / 1e6)
+
+
+def test_decision_from_earlier_answers_alone_counts_in_the_cost_report_with_its_trade(play: Play) -> None:
+    before = cost_report(play.instance)["periods"]["today"]
+    assert (before["decisions"], before["trades"]) == (1, 0)
+    # the same answers, and less asked of a trade
+    play.change(gates=NO_COOLDOWN | {"min_edge_high": 0.02})
+    later(play)
+    assert ask(play).terminal_reason is Reason.TRADED
+    assert calls(play) == 5
+    report = cost_report(play.instance)
+    for sums in (report["periods"]["today"], report["by_category"][0]):
+        assert (sums["decisions"], sums["trades"]) == (2, 1)
+        assert sums["cost_usd"] == before["cost_usd"]
+        assert sums["usd_per_decision"] == pytest.approx(before["cost_usd"] / 2)
+
+
+def test_market_that_is_skipped_before_anybody_is_heard_is_no_decision_of_the_cost_report(play: Play) -> None:
+    play.change(gates={"cooldown_hours": 2}, cache={"is_enabled": False})
+    later(play)
+    assert ask(play).terminal_reason is Reason.COOLDOWN
+    assert cost_report(play.instance)["periods"]["today"]["decisions"] == 1
 
 
 def test_reuse_that_is_switched_off_asks_every_time(play: Play) -> None:

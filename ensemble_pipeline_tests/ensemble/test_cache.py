@@ -64,7 +64,6 @@ def entry_of(key: CacheKey = KEY, **changes: Any) -> CacheEntry:
         "answered_at": NOW - 10 * MINUTE,
         "response_model": "a-1",
         "key": key,
-        "cost_micro_usd": 1200,
         "is_superseded": False,
     }
     return CacheEntry(**(fields | changes))
@@ -636,7 +635,6 @@ def test_answer_to_the_same_market_is_found_with_what_it_was() -> None:
             age_s=600.0,
             price_distance=0.0,
             similarity=1.0,
-            saved_micro_usd=1200,
         )
     }
 
@@ -645,7 +643,7 @@ def test_answer_to_a_similar_market_is_found_with_its_likeness() -> None:
     twin = answered(elsewhere(), answered_at=NOW - 20 * MINUTE)
     likeness = similarity(fed_snapshot().market, elsewhere().market)
     assert 0.9 < likeness < 1
-    assert found_by(twins=[twin]) == {"a": EarlierAnswer(1, SIMILAR, "", 1200.0, 0.0, likeness, 1200)}
+    assert found_by(twins=[twin]) == {"a": EarlierAnswer(1, SIMILAR, "", 1200.0, 0.0, likeness)}
 
 
 def test_same_market_is_preferred_to_one_that_is_only_similar() -> None:
@@ -823,8 +821,8 @@ def _put_entry(connection: Connection, at: datetime, model: str, ticker: str) ->
     snapshot = snapshot_of(ticker=ticker, event=ticker.partition("-")[0])
     kept = key_of(asked_of(), member_of(model), snapshot, ())
     row = connection.execute(
-        f"insert into answer_cache (forecast_id, model_id, market_id, answered_at, response_model, cost_micro_usd,"
-        f" {', '.join(KEY_COLUMNS)}) select max(forecast_id), %s, %s, %s, %s, 100,"
+        f"insert into answer_cache (forecast_id, model_id, market_id, answered_at, response_model,"
+        f" {', '.join(KEY_COLUMNS)}) select max(forecast_id), %s, %s, %s, %s,"
         f" {', '.join(['%s'] * len(KEY_COLUMNS))} from forecasts returning forecast_id",
         [model, snapshot.market.market_id, at, f"{model}-2026-03-17", *(getattr(kept, name) for name in KEY_COLUMNS)],
     ).fetchone()

@@ -17,7 +17,7 @@ NOTHING = Reuse({}, {}, is_only=False)
 
 
 def earlier(refusal: str = "", forecast_id: int = 1, kind: CacheKind = CacheKind.SAME) -> EarlierAnswer:
-    return EarlierAnswer(forecast_id, kind, refusal, 600.0, 0.0, 1.0, 1200)
+    return EarlierAnswer(forecast_id, kind, refusal, 600.0, 0.0, 1.0)
 
 
 FITTING = {name: earlier(forecast_id=number) for number, name in enumerate("abc", start=1)}

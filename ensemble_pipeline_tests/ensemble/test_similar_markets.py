@@ -95,9 +95,9 @@ def prove_harmless(play: Play, events: int = 120) -> None:
             " 0.7 + (q.snapshot_id %% 3 - 1) * 0.001, 0.9, '', 'calm', '0-24h' from q join s using (snapshot_id)"
             " returning snapshot_id)"
             " insert into cache_uses (snapshot_id, model_id, source_forecast_id, kind, outcome, cause, bounds,"
-            " closes_at, age_s, similarity, saved_micro_usd, used_at) select snapshot_id, 'local-model',"
+            " closes_at, age_s, similarity, used_at) select snapshot_id, 'local-model',"
             " (select forecast_id from answer_cache where model_id = 'local-model' limit 1), 'similar', 'shadow',"
-            " 'unproven', %(bounds)s, %(end)s, 1, 1, 0, %(at)s from f",
+            " 'unproven', %(bounds)s, %(end)s, 1, 1, %(at)s from f",
             {"n": events, "at": START, "end": START + HOUR / 2, "bounds": bounds_of(play.instance.settings.cache)},
         )
         connection.execute(

@@ -19,8 +19,7 @@ create table answer_cache (
     calibration_epoch text not null,
     shows_price boolean not null,
     mid double precision check (mid between 0 and 1),
-    twin_key text not null,
-    cost_micro_usd bigint not null check (cost_micro_usd >= 0)
+    twin_key text not null
 );
 create index answer_cache_market on answer_cache (market_id, model_id, answered_at desc);
 create index answer_cache_twin on answer_cache (twin_key, model_id, answered_at desc);
@@ -38,7 +37,6 @@ create table cache_uses (
     age_s double precision not null check (age_s >= 0),
     price_distance double precision check (price_distance >= 0),
     similarity double precision not null check (similarity between 0 and 1),
-    saved_micro_usd bigint not null check (saved_micro_usd >= 0),
     used_at timestamptz not null,
     unique (snapshot_id, model_id)
 );
