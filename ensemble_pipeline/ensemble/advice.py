@@ -30,7 +30,7 @@ def _limits_come_too_early(report: Report) -> Iterator[Advice]:
                 f"{limit}_limit",
                 f"At the present rate the {limit} limit is reached at {at[:16]} UTC, and {what}. Raise the limit, "
                 "demand more volume of a market, or let markets rest longer between two analyses.",
-                expected_at_midnight_usd=heading["expected_at_midnight_usd"],
+                demand_by_midnight_usd=heading["demand_by_midnight_usd"],
                 limit_usd=heading[f"{limit}_limit_usd"],
             )
             return

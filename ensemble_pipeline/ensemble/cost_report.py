@@ -63,9 +63,7 @@ def cost_report(instance: Instance) -> dict[str, Any]:
             "by_category": _by_category(read),
             "by_model_and_category": [asdict(line) for line in efficiency.rows if not line.is_overall],
             "dearest_markets": [_market(row) for row in markets],
-            "projection": project(
-                status, now, costs.spent_between(connection, now - _RATE_OVER, now), _span(connection, now)
-            ),
+            "projection": projection(connection, status, now),
             "cache": _cache(
                 answer_cache.uses_by_kind(connection, start, now),
                 read_evidence(connection, instance.settings.cache, now),
@@ -79,8 +77,16 @@ def cost_report(instance: Instance) -> dict[str, Any]:
     return report
 
 
+def projection(connection: Connection, status: SpendStatus, now: datetime) -> dict[str, Any]:
+    """Where the day's spending is heading by the ledger, at the rate of the 24 hours before `now`; see `project`."""
+    return project(status, now, costs.spent_between(connection, now - _RATE_OVER, now), _span(connection, now))
+
+
 def project(status: SpendStatus, now: datetime, spent_lately: int, span: timedelta) -> dict[str, Any]:
     """Where the day's spending is heading, at the rate of the hours before.
+
+    `expected_at_midnight_usd` stops at the day's hard limit, as the ledger does, or at what is spent and held where
+    that is more already. `demand_by_midnight_usd` is what the rate alone comes to: what the limit would have to be.
 
     Args:
         status: The day's accounts.
@@ -90,18 +96,25 @@ def project(status: SpendStatus, now: datetime, spent_lately: int, span: timedel
     """
     left = datetime.combine(now.date() + timedelta(days=1), time(), UTC) - now
     rate = spent_lately / (span / timedelta(hours=1))
-    expected = status.committed + rate * (left / timedelta(hours=1))
+    demand = status.committed + rate * (left / timedelta(hours=1))
     return {
         "spent_usd": status.spend.spent / MICRO_PER_USD,
         "held_usd": status.spend.held / MICRO_PER_USD,
         "rate_usd_per_hour": rate / MICRO_PER_USD,
         "rate_over_hours": span / timedelta(hours=1),
-        "expected_at_midnight_usd": expected / MICRO_PER_USD,
+        "expected_at_midnight_usd": _within(status, demand) / MICRO_PER_USD,
+        "demand_by_midnight_usd": demand / MICRO_PER_USD,
         "soft_limit_usd": _limit(status.limits.day_soft),
         "hard_limit_usd": _limit(status.limits.day_hard),
         "soft_limit_reached_at": _reached(status.limits.day_soft, status.committed, rate, now, left),
         "hard_limit_reached_at": _reached(status.limits.day_hard, status.committed, rate, now, left),
     }
+
+
+def _within(status: SpendStatus, demand: float) -> float:
+    """What of the demand the day's hard limit lets pass; what is spent and held already stays."""
+    limit = status.limits.day_hard
+    return demand if limit is None else min(demand, max(limit, status.committed))
 
 
 def _reached(limit: int | None, committed: int, rate: float, now: datetime, left: timedelta) -> str | None:

@@ -370,6 +370,7 @@ def test_projection_of_the_report_by_hand(report: dict[str, Any]) -> None:
             "rate_usd_per_hour": rate,
             "rate_over_hours": 14.0,
             "expected_at_midnight_usd": 0.072 + 11.5 * rate,
+            "demand_by_midnight_usd": 0.072 + 11.5 * rate,
             "soft_limit_usd": 12.0,
             "hard_limit_usd": 20.0,
             "soft_limit_reached_at": None,
@@ -592,6 +593,7 @@ def test_projection_by_hand() -> None:
         "spent_usd": 3,
         "held_usd": 1,
         "rate_usd_per_hour": 0.5,
+        "demand_by_midnight_usd": 9.75,
         "rate_over_hours": 24,
         "expected_at_midnight_usd": 9.75,
         "soft_limit_usd": 5,
@@ -605,6 +607,18 @@ def test_projection_of_a_short_span_takes_its_rate_per_hour() -> None:
     found = project(status_of(3), NOW, 6 * USD, timedelta(hours=1, minutes=30))
     assert (found["rate_usd_per_hour"], found["rate_over_hours"]) == (4, 1.5)
     assert found["expected_at_midnight_usd"] == 3 + 11.5 * 4
+@pytest.mark.parametrize(
+    ("hard", "expected"),
+    # 3 + 1 spent and held, 9.75 by the rate; what is spent already stays where the limit was lowered below it
+    [(None, 9.75), (20, 9.75), (9.75, 9.75), (9.74, 9.74), (4, 4), (3.5, 4), (0, 4)],
+)
+def test_no_more_is_expected_than_the_hard_limit_lets_pass_whatever_is_demanded(
+    hard: float | None, expected: float
+) -> None:
+    found = project(status_of(3, 1, soft=1, hard=hard), NOW, 12 * USD, timedelta(hours=24))
+    assert (found["expected_at_midnight_usd"], found["demand_by_midnight_usd"]) == (expected, 9.75)
+
+
 
 
 @pytest.mark.parametrize(
@@ -658,14 +672,16 @@ amounts = st.integers(0, 50 * USD)
 
 
 @given(amounts, amounts, amounts, amounts, st.integers(0, 86_399), st.integers(3600, 86_400))
-def test_limit_is_reached_if_and_only_if_it_is_expected_to_be_by_midnight(
+def test_limit_is_reached_if_and_only_if_so_much_is_demanded_by_midnight(
     spent: int, held: int, lately: int, limit: int, second: int, span_s: int
 ) -> None:
     now = at_of(3, 2) + timedelta(seconds=second)
     status = SpendStatus(DaySpend(now.date(), spent, held), Limits(None, limit, None))
     found = project(status, now, lately, timedelta(seconds=span_s))
     expected = spent + held + lately * (86_400 - second) / span_s
-    assert found["expected_at_midnight_usd"] * USD == pytest.approx(expected)
+    assert found["demand_by_midnight_usd"] * USD == pytest.approx(expected)
+    capped = min(expected, max(limit, spent + held))
+    assert found["expected_at_midnight_usd"] * USD == pytest.approx(capped)
     reached = found["hard_limit_reached_at"]
     if expected < limit * (1 - 1e-9):
         assert reached is None
@@ -693,7 +709,7 @@ def heading_of(soft: str | None, hard: str | None) -> dict[str, Any]:
     return {
         "soft_limit_reached_at": soft,
         "hard_limit_reached_at": hard,
-        "expected_at_midnight_usd": 21.5,
+        "demand_by_midnight_usd": 21.5,
         "soft_limit_usd": 12.0,
         "hard_limit_usd": 20.0,
     }
@@ -730,7 +746,7 @@ def test_limit_that_comes_before_midnight_is_told_with_its_time(
 ) -> None:
     [advice] = advice_on(projection=heading_of(soft, hard))
     assert advice["kind"] == kind
-    assert advice["evidence"] == {"expected_at_midnight_usd": 21.5, "limit_usd": limit}
+    assert advice["evidence"] == {"demand_by_midnight_usd": 21.5, "limit_usd": limit}
     assert f"reached at 2026-03-02T14:30 UTC, and {what}" in advice["text"]
     assert "Raise the limit" in advice["text"]
 
