@@ -61,7 +61,9 @@ def no_bill_in_dispute(ensemble: EnsembleResource) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(
-    asset="cost_report", blocking=True, description="The ledger equals the sum of the calls; nothing is booked twice."
+    asset="budget_status",
+    blocking=True,
+    description="The ledger equals the sum of the calls; nothing is booked twice. Reports of cost wait for it.",
 )
 def ledger_equals_calls(ensemble: EnsembleResource) -> dg.AssetCheckResult:
     """Compare the ledger's accounts with reservations, and reservations with calls, of the last month."""

@@ -35,12 +35,10 @@ decide_job = dg.define_asset_job(
 )
 learn_job = dg.define_asset_job(
     "learn",
-    selection=[scored_forecasts, skill_cube, performance_windows, calibration_tables, judgements, cost_efficiency],
+    selection=[scored_forecasts, skill_cube, performance_windows, calibration_tables, judgements],
     executor_def=dg.in_process_executor,
     tags={KIND_TAG: "learn"},
-    description=(
-        "Scores what settled and brings cube, windows, calibration, ranking and cost efficiency up to the present hour."
-    ),
+    description="Scores what settled and brings cube, windows, calibration and ranking up to the present hour.",
 )
 backfill_job = dg.define_asset_job(
     "backfill",
@@ -55,11 +53,14 @@ backfill_job = dg.define_asset_job(
 )
 watch_job = dg.define_asset_job(
     "watch",
-    selection=dg.AssetSelection.assets(model_health, budget_status, cost_report)
+    selection=dg.AssetSelection.assets(model_health, budget_status, cost_efficiency, cost_report)
     | dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("performance_windows"), "windows_are_fresh")),
     executor_def=dg.in_process_executor,
     tags={KIND_TAG: "watch"},
-    description="Reads the health of the models and the state of the budget, and rebuilds the cost report.",
+    description=(
+        "Reads the health of the models and the state of the budget; where the ledger equals the calls, also what a "
+        "dollar buys, and rebuilds the cost report."
+    ),
 )
 positions_job = dg.define_asset_job(
     "positions",
@@ -88,7 +89,7 @@ def learn_request(first: date, last: date, *, is_restatement: bool = False) -> d
 
 
 def watch_request() -> dg.RunRequest:
-    """A run that reads health, budget and costs."""
+    """A run that reads health, budget, efficiency and costs."""
     return dg.RunRequest(job_name=watch_job.name)
 
 

@@ -150,9 +150,3 @@ def save_report(connection: Connection, as_of: datetime, report: Mapping[str, An
         " where cost_reports.as_of <= excluded.as_of",
         {"at": as_of, "report": Jsonb(dict(report))},
     )
-
-
-def latest_report(connection: Connection) -> Row | None:
-    """The newest cost report."""
-    row = connection.execute("select report from cost_reports order by hour_at desc limit 1").fetchone()
-    return None if row is None else row["report"]

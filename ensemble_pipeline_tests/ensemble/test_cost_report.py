@@ -519,8 +519,8 @@ def test_rate_looks_back_an_hour_at_least_and_a_day_at_most(database: Database) 
 
 def test_report_is_json_and_kept_as_it_was_returned(database: Database, report: dict[str, Any]) -> None:
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    with database.connection() as connection:
-        assert costs.latest_report(connection) == report
+    [kept] = table(database, "cost_reports", "hour_at")
+    assert kept["report"] == report
 
 
 def test_report_of_unlimited_and_of_forbidden_spending_is_json(database: Database) -> None:
@@ -531,8 +531,6 @@ def test_report_of_unlimited_and_of_forbidden_spending_is_json(database: Databas
 
 
 def test_report_is_kept_once_an_hour_and_the_newest_of_an_hour_stays(database: Database) -> None:
-    with database.connection() as connection:
-        assert costs.latest_report(connection) is None
     for later in (0 * MINUTE, 20 * MINUTE, 30 * MINUTE):
         report_of(database, NOW + later)
     kept = table(database, "cost_reports", "hour_at")
@@ -593,9 +591,9 @@ def test_projection_by_hand() -> None:
         "spent_usd": 3,
         "held_usd": 1,
         "rate_usd_per_hour": 0.5,
-        "demand_by_midnight_usd": 9.75,
         "rate_over_hours": 24,
         "expected_at_midnight_usd": 9.75,
+        "demand_by_midnight_usd": 9.75,
         "soft_limit_usd": 5,
         "hard_limit_usd": 20,
         "soft_limit_reached_at": "2026-03-02T14:30:00+00:00",
@@ -607,6 +605,8 @@ def test_projection_of_a_short_span_takes_its_rate_per_hour() -> None:
     found = project(status_of(3), NOW, 6 * USD, timedelta(hours=1, minutes=30))
     assert (found["rate_usd_per_hour"], found["rate_over_hours"]) == (4, 1.5)
     assert found["expected_at_midnight_usd"] == 3 + 11.5 * 4
+
+
 @pytest.mark.parametrize(
     ("hard", "expected"),
     # 3 + 1 spent and held, 9.75 by the rate; what is spent already stays where the limit was lowered below it
@@ -617,8 +617,6 @@ def test_no_more_is_expected_than_the_hard_limit_lets_pass_whatever_is_demanded(
 ) -> None:
     found = project(status_of(3, 1, soft=1, hard=hard), NOW, 12 * USD, timedelta(hours=24))
     assert (found["expected_at_midnight_usd"], found["demand_by_midnight_usd"]) == (expected, 9.75)
-
-
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from ensemble_pipeline.pipeline.resources import EnsembleResource
 from ensemble_pipeline.pipeline.schedules import health_and_budget_schedule
 from ensemble_pipeline.settings import Settings
 from ensemble_pipeline.store.database import Database
+from ensemble_pipeline.store.world_clock import StoredClock
 from ensemble_pipeline_tests.ensemble.history import put_call, put_forecasts, table
 from ensemble_pipeline_tests.ensemble.parts import instance_of, member_of
 from ensemble_pipeline_tests.store.rows import NOW, call_of, hold
@@ -117,6 +118,45 @@ def test_ledger_that_differs_from_the_calls_fails_its_check(database: Database, 
     assert not result_of(checks.ledger_equals_calls, resource).passed
 
 
+def watch(database: Database, dagster: dg.DagsterInstance, **budget: Any) -> dg.ExecuteInProcessResult:
+    """A real run of the job that the schedule asks for."""
+    StoredClock(database).start_stepped(NOW)
+    return defs.resolve_job_def(health_and_budget_schedule.job_name).execute_in_process(
+        instance=dagster, resources={"ensemble": resource_of(database, **budget)}, raise_on_error=False
+    )
+
+
+def made(result: dg.ExecuteInProcessResult) -> set[str]:
+    """The assets that a run materialised."""
+    return {event.asset_key.to_user_string() for event in result.get_asset_materialization_events() if event.asset_key}
+
+
+def test_where_the_ledger_equals_the_calls_a_run_writes_efficiency_and_report_after_the_budget(
+    database: Database, dagster_instance: dg.DagsterInstance
+) -> None:
+    spend(database)
+    # a limit that is used up fails its checks, and blocks nothing
+    result = watch(database, dagster_instance, day_hard_usd="0.0001")
+    assert result.success
+    assert made(result) == {"model_health", "budget_status", "cost_efficiency", "cost_report"}
+    assert [len(table(database, name, "as_of")) for name in ("cost_efficiencies", "cost_reports")] == [1, 1]
+
+
+def test_where_the_ledger_differs_from_the_calls_a_run_writes_the_budget_alone(
+    database: Database, dagster_instance: dg.DagsterInstance
+) -> None:
+    spend(database)
+    with database.connection() as connection:
+        connection.execute("update llm_queries set cost_micro_usd = cost_micro_usd + 1 where query_id = 2")
+    result = watch(database, dagster_instance)
+    assert not result.success
+    [failed] = [it for it in result.get_asset_check_evaluations() if it.check_name == "ledger_equals_calls"]
+    assert (failed.passed, failed.asset_key.to_user_string()) == (False, "budget_status")
+    assert made(result) == {"model_health", "budget_status"}
+    assert [table(database, name, "1") for name in ("cost_efficiencies", "cost_reports", "cost_report")] == [[], [], []]
+    assert len(table(database, "budget_status", "checked_at")) == 1
+
+
 def test_ledger_check_blocks_and_those_of_limits_do_not() -> None:
     specs = {spec.name: spec.blocking for check in checks.CHECKS for spec in check.check_specs}
     assert specs["ledger_equals_calls"]
@@ -150,11 +190,13 @@ def materialised(asset: dg.AssetsDefinition, resource: EnsembleResource) -> dict
     return {name: getattr(value, "value", None) or getattr(value, "md_str", value) for name, value in values.items()}
 
 
-def test_budget_and_report_are_brought_up_to_date_by_a_schedule_with_their_checks() -> None:
-    watch = defs.resolve_job_def(health_and_budget_schedule.job_name)
-    assert {costs.budget_status.key, costs.cost_report.key} <= watch.asset_layer.selected_asset_keys
-    nodes = set(watch.graph.node_dict)
+def test_budget_efficiency_and_report_are_brought_up_to_date_by_a_schedule_with_their_checks() -> None:
+    job = defs.resolve_job_def(health_and_budget_schedule.job_name)
+    assert {costs.budget_status.key, costs.cost_efficiency.key, costs.cost_report.key} <= (
+        job.asset_layer.selected_asset_keys
+    )
+    nodes = set(job.graph.node_dict)
     specs = [spec for check in checks.CHECKS for spec in check.check_specs]
-    wanted = [spec for spec in specs if spec.asset_key in (costs.budget_status.key, costs.cost_report.key)]
+    wanted = [spec for spec in specs if spec.asset_key == costs.budget_status.key]
     assert len(wanted) == 5
     assert {spec.get_python_identifier() for spec in wanted} <= nodes

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
     description=(
         "What today's model calls spent and hold, against every limit: the day's soft and hard one, providers, models. "
         "The limits themselves are kept by the ledger before each call; this asset shows them, raises and resolves "
-        "alerts, and closes as spent what runs that died left held. Its checks warn at 80% and fail at 95% and 100%."
+        "alerts, and closes as spent what runs that died left held. Its checks warn at 80% and fail at 95% and 100%; "
+        "where the ledger differs from the calls, neither `cost_efficiency` nor `cost_report` is made in the same run."
     ),
 )
 def budget_status(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
@@ -70,15 +70,13 @@ def limit_rows(status: "SpendStatus") -> list[dict[str, object]]:
 
 
 def _day_so_far(instance: "Instance", status: "SpendStatus") -> dg.MarkdownMetadataValue:
+    from ensemble_pipeline.ensemble.cost_report import projection
     from ensemble_pipeline.pipeline.plots import SpendReading, day_so_far
     from ensemble_pipeline.store import costs
 
     with instance.database.connection() as connection:
         rows = costs.readings_of(connection, status.spend.day)
-        report = costs.latest_report(connection)
-    expected = None
-    if report is not None and datetime.fromisoformat(report["as_of"]).date() == status.spend.day:
-        expected = report["projection"]["expected_at_midnight_usd"]
+        heading = projection(connection, status, instance.clock.now())
     return day_so_far(
         [
             SpendReading(
@@ -86,7 +84,7 @@ def _day_so_far(instance: "Instance", status: "SpendStatus") -> dg.MarkdownMetad
             )
             for row in rows
         ],
-        expected,
+        heading["expected_at_midnight_usd"],
         _usd(status.limits.day_soft),
         _usd(status.limits.day_hard),
         status.spend.day,
@@ -94,14 +92,15 @@ def _day_so_far(instance: "Instance", status: "SpendStatus") -> dg.MarkdownMetad
 
 
 @dg.asset(
-    deps=[FORECAST_LOG, "model_rankings", "model_strengths"],
+    deps=[FORECAST_LOG, "model_rankings", "model_strengths", budget_status],
     group_name="costs",
     kinds={"postgres"},
     metadata=schema_of("cost_efficiency_rows"),
     description=(
         "What one usable answer of each model costs in each category over the last 30 days, failures included, and by "
         "how many Brier points it beats the base rate: the skill that a dollar buys, with Fieller's 95% interval. "
-        "Selection reads it; the scarcer the day's money, the more it weighs."
+        "Selection reads it; the scarcer the day's money, the more it weighs. Not made where the check "
+        "`ledger_equals_calls` fails: the last sound reading stays."
     ),
 )
 def cost_efficiency(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
@@ -145,14 +144,14 @@ def _row(line: "CostEfficiency") -> "Bought":
 
 
 @dg.asset(
-    deps=["ensemble_decisions", cost_efficiency],
+    deps=["ensemble_decisions", budget_status, cost_efficiency],
     group_name="costs",
     kinds={"postgres"},
     metadata=schema_of("cost_report"),
     description=(
         "What calls cost over 30 days, from the ledger alone: by period, model, category and market, with what it "
         "brought (decisions, trades, paper profit per dollar), where the day is heading, what earlier answers saved "
-        "and lost, and what to do. If the check `ledger_equals_calls` fails, nothing here is to be relied on."
+        "and lost, and what to do. Not made where the check `ledger_equals_calls` fails: the last sound one stays."
     ),
 )
 def cost_report(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
