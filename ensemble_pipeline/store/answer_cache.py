@@ -171,11 +171,13 @@ def shadow_pairs(connection: Connection, bounds: str, as_of: datetime) -> list[R
 def uses_by_kind(connection: Connection, since: datetime, until: datetime) -> list[Row]:
     """Looks within (since, until], by kind, outcome and cause: how often, and what hits saved in micro-dollars.
 
-    A hit saves what the ledger says now of the call that gave the answer, its corrections included.
+    A hit saves what the ledger says now of the call that gave the answer, its corrections included, and nothing where
+    nobody would have been asked.
     """
     return connection.execute(
         "select u.kind, u.outcome, u.cause, count(*) as n,"
-        " coalesce(sum(l.spent_micro_usd) filter (where u.outcome = 'hit'), 0)::bigint as micro_usd from cache_uses u"
+        " coalesce(sum(l.spent_micro_usd) filter (where u.outcome = 'hit'"
+        " and u.cause <> 'nobody_asked'), 0)::bigint as micro_usd from cache_uses u"
         " join forecasts f on f.forecast_id = u.source_forecast_id join llm_queries q using (query_id)"
         " join ledger l using (reservation_id) where u.used_at > %s and u.used_at <= %s"
         " group by 1, 2, 3 order by 1, 2, 3",
