@@ -117,13 +117,14 @@ class _Room:
 
     def __init__(self, status: SpendStatus, market_committed: int) -> None:
         limits, spend = status.limits, status.spend
-        self._limits: dict[str, int | None] = {
+        most = {
             "day": limits.day_hard,
             "decision": limits.decision,
             "market": limits.market_day,
             **{f"provider {name}": limit for name, limit in limits.providers.items()},
             **{f"model {name}": limit for name, limit in limits.models.items()},
         }
+        self._limits = {account: limit for account, limit in most.items() if limit is not None}
         self._committed: Counter[str] = Counter(
             {
                 "day": status.committed,
@@ -136,12 +137,14 @@ class _Room:
     def takes(self, call: PlannedCall) -> bool:
         """Whether the call fits; then its worst case counts."""
         accounts = ("day", "decision", "market", f"provider {call.provider}", f"model {call.model_id}")
-        if not all(self._fits(account, call.worst_case_micro_usd) for account in accounts):
+        limited = [account for account in accounts if account in self._limits]
+        if not all(self._fits(account, call.worst_case_micro_usd) for account in limited):
             return False
-        self._committed.update(dict.fromkeys(accounts, call.worst_case_micro_usd))
+        for account in limited:
+            self._committed[account] += call.worst_case_micro_usd
         return True
 
     def _fits(self, account: str, worst: int) -> bool:
-        limit = self._limits.get(account)
+        limit = self._limits[account]
         # as in the ledger: a limit of 0 stops free calls too; one that is used up, or was lowered since, does not
-        return limit is None or (limit > 0 and (not worst or self._committed[account] + worst <= limit))
+        return limit > 0 and (not worst or self._committed[account] + worst <= limit)

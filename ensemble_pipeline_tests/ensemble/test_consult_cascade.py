@@ -1,6 +1,8 @@
 """The cascade over real HTTP: one after the other, until one more answer is not worth its price."""
 
 import asyncio
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,9 +16,12 @@ from ensemble_pipeline.ensemble.plan import Plan
 from ensemble_pipeline.store import calls
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline_tests.ensemble.venue import Play, playing
+from ensemble_pipeline_tests.sandbox.small_world import MODELS
 
 CASCADE: dict[str, Any] = {"strategy": "cascading", "exploration_share": 0, "max_attempts": 1}
 # the members cost some cents each: dear against a bet of $11, cheap against one of $50
+# OpenRouter, told to pay nothing, asks only what is free
+FREE = tuple(replace(model, input_usd_per_mtok=Decimal(0), output_usd_per_mtok=Decimal(0)) for model in MODELS)
 DEAR: dict[str, Any] = {"sizing": {"bankroll_usd": "220"}}
 
 
@@ -57,7 +62,7 @@ def test_cascade_asks_in_the_order_of_utility_and_stops_where_an_answer_is_not_w
 def test_cascade_goes_on_to_the_last_member_where_answers_cost_nothing(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with playing(database, monkeypatch, "A-1", ensemble=CASCADE) as play:
+    with playing(database, monkeypatch, "A-1", models=FREE, ensemble=CASCADE) as play:
         members_at(play, "0")
         _, plan, went = ask(play)
         assert went == Consultation(5, 0, 0, 0, 0)
@@ -73,7 +78,7 @@ def test_other_strategies_ask_everybody_whatever_they_cost(database: Database, m
 
 
 def test_member_that_fails_makes_room_for_the_next(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    with playing(database, monkeypatch, "A-1", ensemble=CASCADE | {"max_members": 2}) as play:
+    with playing(database, monkeypatch, "A-1", models=FREE, ensemble=CASCADE | {"max_members": 2}) as play:
         members_at(play, "0")
         play.scan()
         _, [plan] = play.plan()
@@ -109,7 +114,8 @@ def test_cascade_taken_up_again_asks_nobody_twice(database: Database, monkeypatc
 def test_answers_on_record_make_the_same_pool_again_and_name_those_who_were_heard(
     database: Database, monkeypatch: pytest.MonkeyPatch, usd_per_mtok: str
 ) -> None:
-    with playing(database, monkeypatch, "A-1", ensemble=CASCADE, **DEAR) as play:
+    models = MODELS if float(usd_per_mtok) else FREE
+    with playing(database, monkeypatch, "A-1", models=models, ensemble=CASCADE, **DEAR) as play:
         members_at(play, usd_per_mtok)
         context, plan, went = ask(play)
         answers = heard(play, plan)

@@ -17,7 +17,7 @@ from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.intake import Scan, scan_markets
 from ensemble_pipeline.ensemble.plan import Plan
 from ensemble_pipeline.ensemble.settlement import SettlementNews, bring_resolutions
-from ensemble_pipeline.sandbox.world import WorldAnswer, WorldMarket
+from ensemble_pipeline.sandbox.world import WorldAnswer, WorldMarket, WorldModel
 from ensemble_pipeline.settings import Settings
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.venues.kalshi.client import KalshiVenue
@@ -102,6 +102,7 @@ def playing(
     *tickers: str,
     closes: int = 300,
     settles: int | None = None,
+    models: tuple[WorldModel, ...] = MODELS,
     **sections: Any,
 ) -> Iterator[Play]:
     """A world of these markets, priced at 0.40 to 0.42, whose five models all say 0.7."""
@@ -111,7 +112,7 @@ def playing(
         ticker: make_market(ticker, ticker.partition("-")[0], opens=0, closes=closes, settles=settles)
         for ticker in tickers
     }
-    world = SmallWorld(markets)
+    world = SmallWorld(markets, models=models)
     world.answers = {
         model.wire_model: WorldAnswer(p_yes=0.7, confidence=0.9, cost_usd=Decimal("0.001")) for model in MODELS
     }

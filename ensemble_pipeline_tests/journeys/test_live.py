@@ -71,10 +71,10 @@ def test_live_world_decides_settles_learns_ends_with_everything_it_started_and_r
 
 
 def _freeze(folder: Path) -> None:
-    with postgres_of(folder) as server:
-        database = Database(server.url((folder / "current_database").read_text()))
-        StoredClock(database).freeze()
-        database.close()
+    name = (folder / "current_database").read_text()
+    database = Database(f"postgresql://postgres@/{name}?host={folder / 'postgres'}")
+    StoredClock(database).freeze()
+    database.close()
 
 
 def _ask(port: int) -> Callable[[str], dict[str, Any]]:
