@@ -34,8 +34,8 @@ up: $(STAMP)  ## run against the real world in paper mode (needs provider keys i
 test: $(STAMP)  ## run the tests (under 10 minutes on 2 cores)
 	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
-test-all: $(STAMP)  ## run the tests, the slow ones too
-	@$(BIN)/python -m pytest $(WORKERS) -m 'slow or not slow' $(ARGS)
+test-all: $(STAMP)  ## run the tests, the slow ones too, and properties on ten times as many examples
+	@$(BIN)/python -m pytest $(WORKERS) -m 'slow or not slow' --hypothesis-profile=thorough $(ARGS)
 
 check: $(STAMP)  ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff format --check .

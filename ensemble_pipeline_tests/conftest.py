@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -14,6 +15,11 @@ from psycopg import sql
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.embedded import EmbeddedServer, start_embedded
 from ensemble_pipeline.store.migrate import migrate
+
+# `make test-all` takes the second. No deadlines: how long an example takes tells of the machine, not of the law
+hypothesis.settings.register_profile("quick", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=500, deadline=None)
+hypothesis.settings.load_profile("quick")
 
 TEMPLATE = "template_migrated"
 _LONGEST_FIRST = ("journeys", "archives", "replay", "pipeline")

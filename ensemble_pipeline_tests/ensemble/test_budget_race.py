@@ -159,7 +159,7 @@ def test_runs_killed_at_random_points_let_no_eleventh_call_leave_and_no_call_go_
 ) -> None:
     draw = random.Random(rounds)  # noqa: S311 - no secret
     with rushing(database, monkeypatch, rounds) as rush:
-        killed = sum(kill_and_check(rush, START + timedelta(days=number, hours=1), draw) for number in range(rounds))
+        killed = sum(kill_and_check(rush, START + timedelta(days=number, hours=2), draw) for number in range(rounds))
         assert killed >= rounds
         # the kills did hit runs at work: calls left in most rounds, and in many not all that the budget pays
         assert sum(n > 0 for n in rush.arrived.values()) >= rounds // 2

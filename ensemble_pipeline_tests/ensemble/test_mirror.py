@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ensemble_pipeline.domain import Action, Quote, Reason, Side, Strategy
@@ -160,7 +160,6 @@ LEVEL = (0.0,) * 5
 LEVEL_WITH_THE_PRICE = ((30, 0.9), (60, 0.9), (60, 0.9))
 
 
-@settings(max_examples=400)
 @given(CASES)
 # as far apart as the limit allows, which floats see differently from either side
 @example(Case(book("0.54", "0.56"), ((30, 0.9), (90, 0.9)), LEVEL))

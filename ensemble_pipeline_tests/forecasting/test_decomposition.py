@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from model_diagnostics.scoring import SquaredError, decompose  # type: ignore[import-untyped]
 from numpy.typing import ArrayLike
@@ -39,7 +39,6 @@ def test_isotonic_fit_weighs_outcomes() -> None:
     assert decomposition.isotonic_fit([0.2, 0.4], [1, 0], [3, 1]).tolist() == [0.75, 0.75]
 
 
-@settings(max_examples=300)
 @given(scored, st.integers(0, 2**32 - 1), st.booleans())
 def test_isotonic_fit_agrees_with_sklearn(data: tuple[FloatArray, FloatArray], seed: int, is_weighted: bool) -> None:
     # sklearn takes forecasts less than 1e-15 or so apart for ties
@@ -137,7 +136,6 @@ def test_corp_miscalibration_of_a_perfect_forecaster_is_biased_upwards_as_docume
     assert np.mean(found) == pytest.approx(mean, rel=0.08)
 
 
-@settings(max_examples=300)
 @given(scored, st.integers(1, 30))
 def test_murphy_decomposition_adds_up(data: tuple[FloatArray, FloatArray], bins: int) -> None:
     parts = decomposition.murphy_decomposition(*data, bins)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble_pipeline.errors import InputError
@@ -209,7 +209,6 @@ def test_shrink_when_out_of_range_refuses(delta: list[float], se: list[float], e
         ranking.shrink(delta, se, events)
 
 
-@settings(max_examples=300)
 @given(skills, st.data())
 def test_softmax_weights_sum_to_one_and_keep_the_bounds_of_the_unproven(
     skill: list[float], data: st.DataObject

@@ -71,7 +71,7 @@ def one_cell(hour: int, seen_from: int, n: int = 1, segment: int = 0) -> CubeCel
     return CubeCells(keys[0], keys[1], keys[2], keys[3], np.array([[n], [7 * n]]))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(histories)
 def test_window_sums_equal_the_direct_sum_bit_for_bit(history: History) -> None:
     given_cells = history.everything().cells()

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from ensemble_pipeline_tests.journeys.running import data_folder, play, postgres_of, read_report
 
-SMALL = ("--days", "3", "--markets-per-day", "4", "--members", "all")
+SMALL = ("--days", "2", "--markets-per-day", "4", "--members", "all")
 
 
 @dataclass(frozen=True)

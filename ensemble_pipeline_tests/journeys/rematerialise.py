@@ -14,7 +14,7 @@ from ensemble_pipeline.pipeline.worlds import WorldSpec, history_of, home_key, o
 from ensemble_pipeline.settings import load_settings
 from ensemble_pipeline.store.database import Database
 
-WORLD = WorldSpec(None, None, None, seed=7, days=3, markets_per_day=4)
+WORLD = WorldSpec(None, None, None, seed=7, days=2, markets_per_day=4)
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def test_report_of_a_played_world_is_complete(played: Played) -> None:
         "world", "clock", "markets", "decisions", "model_calls", "forecasts", "spend", "paper", "windows", "brier",
         "calibration", "ranking", "contributions", "played", "truth",
     }  # fmt: skip
-    assert played.report["world"] == "synthetic-s7-d3-m4-all"
+    assert played.report["world"] == "synthetic-s7-d2-m4-all"
     assert played.report["played"]["failed_runs"] == 0
 
 
@@ -48,7 +48,7 @@ def test_report_of_a_played_world_adds_up(played: Played) -> None:
     markets, forecasts, ranking = report["markets"], report["forecasts"], report["ranking"]["rows"]
     assert sum(report["decisions"]["by_terminal_reason"].values()) == report["decisions"]["total"]
     assert report["decisions"]["total"] == markets["snapshots"] > 0
-    assert (markets["seen"], markets["settled"], markets["undecided"]) == (8, 8, 0)
+    assert (markets["seen"], markets["settled"], markets["undecided"]) == (4, 4, 0)
     assert sum(report["model_calls"]["by_status"].values()) == report["model_calls"]["total"]
     assert forecasts["answered"] + forecasts["failed"] == forecasts["asked"]
     assert report["model_calls"]["by_status"]["answered"] == forecasts["answered"] > 0
