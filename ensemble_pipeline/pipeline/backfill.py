@@ -3,8 +3,7 @@
 import os
 from collections.abc import Callable
 from datetime import date
-
-import dagster as dg
+from typing import TYPE_CHECKING
 
 from ensemble_pipeline.clock import Stopwatch
 from ensemble_pipeline.errors import EnsembleError, PartitionRangeError
@@ -16,10 +15,13 @@ from ensemble_pipeline.store.migrate import require_migrated
 from ensemble_pipeline.store.world_clock import StoredClock
 from ensemble_pipeline.store.worlds import claimed_world
 
+if TYPE_CHECKING:
+    import dagster as dg
+
 Say = Callable[[str], None]
 
 
-def run_backfill(first: date, last: date, load_definitions: Callable[[], dg.Definitions], say: Say) -> None:
+def run_backfill(first: date, last: date, load_definitions: "Callable[[], dg.Definitions]", say: Say) -> None:
     """Rebuild the days from `first` to `last` of the instance last started here, or of the database that is named.
 
     `load_definitions` is called once the days of the instance's history are known, which its partitions rest on.
@@ -33,6 +35,8 @@ def run_backfill(first: date, last: date, load_definitions: Callable[[], dg.Defi
         _require_days(home, first, last)
         launcher.prepare_dagster_home(home)
         load_settings.cache_clear()
+        import dagster as dg
+
         from ensemble_pipeline.pipeline.jobs import QUIET_CONSOLE
         from ensemble_pipeline.pipeline.partitions import range_tags
 

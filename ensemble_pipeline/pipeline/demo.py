@@ -10,9 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-import dagster as dg
+from typing import TYPE_CHECKING, Any
 
 from ensemble_pipeline.clock import Stopwatch
 from ensemble_pipeline.ensemble.instance import Instance
@@ -34,6 +32,9 @@ from ensemble_pipeline.settings import Settings, load_settings
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.world_clock import HEARTBEAT_S, StoredClock
 from ensemble_pipeline.store.worlds import LIVE
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 Say = Callable[[str], None]
 
@@ -79,7 +80,7 @@ def _stop_event() -> threading.Event:
     return stop
 
 
-def run_demo(options: DemoOptions, load_definitions: Callable[[], dg.Definitions], say: Say) -> dict[str, Any] | None:
+def run_demo(options: DemoOptions, load_definitions: "Callable[[], dg.Definitions]", say: Say) -> dict[str, Any] | None:
     """Play a world: to its end without a UI (returns the report), or with the UI until told to stop.
 
     `load_definitions` is called once this process has become one of the instance's, since they depend on its dates.
@@ -112,9 +113,11 @@ def _play_to_the_end(
     instance: Instance,
     clock: StoredClock,
     home: Home,
-    definitions: dg.Definitions,
+    definitions: "dg.Definitions",
     say: Say,
 ) -> dict[str, Any]:
+    import dagster as dg
+
     from ensemble_pipeline.pipeline.headless import Conductor
 
     clock.start_stepped(world.starts_at)

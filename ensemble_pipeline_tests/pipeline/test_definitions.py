@@ -81,3 +81,11 @@ def _user_cpu_s(statement: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     assert python("-c", statement).returncode == 0
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+
+
+def test_commands_that_start_no_dagster_do_not_wait_for_its_import() -> None:
+    modules = ("status", "doctor", "budget", "explain", "replaying", "evidence", "demo", "backfill")
+    imports = ", ".join(f"ensemble_pipeline.pipeline.{name}" for name in modules)
+    code = f"import sys, {imports}; print('dagster' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
