@@ -65,8 +65,7 @@ def weigh_evidence(pairs: Sequence[Row], options: CacheSettings, as_of: datetime
 
     Up to the first market that has not closed and settled: "by the end of the year" settles early where it comes true,
     so what settled first is no fair sample. A market that has not settled `PATIENCE` after its close is left out. Of
-    each event only the first comparison counts, for a mean that later ones changed would change
-    bets already made.
+    each event only the first comparison counts, for a mean that later ones changed would change bets already made.
     """
     return {kind: _weigh(kind, [row for row in pairs if row["kind"] == kind], options, as_of) for kind in CacheKind}
 

@@ -302,7 +302,7 @@ class _Asking:
         )
         policy, question = self._instance.settings.policy, call.question
         snapshot, member = question.plan.snapshot, question.member
-        self._questions.note_bill(member, cost, call.worst_case_micro_usd)
+        self._questions.note_bill(member, reply.cost_micro_usd or 0, call.worst_case_micro_usd)
         key = None
         if is_worth_keeping(policy, member, snapshot, reply):
             key = key_of(self._asked, member, snapshot, self._questions.evidence_on(snapshot))

@@ -247,11 +247,11 @@ class Planner:
         What is given again costs nothing; where earlier answers decide alone, nobody else is there.
         """
         worst = {**standing.worst_case_micro_usd, **dict.fromkeys(reuse.given, 0)}
+        open_to = worst.keys() & reuse.names if reuse.is_only else worst.keys()
         priced = [
             (it, worst[it.name])
             for it in self._policy.enabled_members
-            if it.name in (reuse.names & worst.keys() if reuse.is_only else worst)
-            and it.name not in self._context.disputed
+            if it.name in open_to and it.name not in self._context.disputed
         ]
         candidates = self._selector.order(priced, conditions_of(snapshot), value)
         if self._policy.ensemble.member_policy == "all":

@@ -36,16 +36,20 @@ def read_price_list(path: Path) -> PriceList:
 
 def reprice(model: WorldModel, prices: PriceList) -> WorldModel:
     """The model at the price of the longest name of the list that its own begins with; else as it was."""
-    name = max((name for name in prices if model.name.startswith(name)), key=len, default=None)
-    if name is None:
+    beginning = _beginning(model.name, prices)
+    if beginning is None:
         return model
-    input_usd, output_usd = prices[name]
+    input_usd, output_usd = prices[beginning]
     return replace(model, input_usd_per_mtok=input_usd, output_usd_per_mtok=output_usd)
 
 
 def is_listed(name: str, prices: PriceList) -> bool:
     """Whether the list tells the price of a model."""
-    return any(name.startswith(beginning) for beginning in prices)
+    return _beginning(name, prices) is not None
+
+
+def _beginning(name: str, prices: PriceList) -> str | None:
+    return max((it for it in prices if name.startswith(it)), key=len, default=None)
 
 
 def _prices(path: Path, name: str, value: Any) -> tuple[Decimal, Decimal]:  # noqa: ANN401 - JSON as it came

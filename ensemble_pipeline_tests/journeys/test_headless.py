@@ -6,6 +6,7 @@ One file, so that one worker plays the world that all of these look at.
 import os
 import random
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +103,7 @@ def test_run_killed_at_random_calls_ends_in_the_report_of_an_unkilled_one(played
     calls = played.report["model_calls"]["total"]
     # moments by the count of calls booked: most lie within a batch, between two of its answers
     moments = sorted(random.Random(20).sample(range(5, calls - 5), kills))  # noqa: S311 - no secret
-    with data_folder() as folder:
-        for moment in moments:
-            _start_and_kill(folder, "llm_queries", moment, *SMALL)
-        report = play(folder, *SMALL)
-        with postgres_of(folder):
-            _assert_nothing_twice(folder)
+    report = _killed_and_played_on("llm_queries", moments, SMALL)
     assert differences(without_passing(report), without_passing(played.report)) == []
 
 
@@ -116,12 +112,7 @@ def test_run_killed_at_random_calls_ends_in_the_report_of_an_unkilled_one(played
 def test_run_of_selected_members_killed_at_random_decisions_loses_and_repeats_nothing(seed: int) -> None:
     world = ("--days", "4", "--markets-per-day", "6", "--members", "selected")
     moments = sorted(random.Random(seed).sample(range(1, 60), 3))  # noqa: S311 - no secret
-    with data_folder() as folder:
-        for moment in moments:
-            _start_and_kill(folder, "decisions", moment, *world)
-        report = play(folder, *world)
-        with postgres_of(folder):
-            _assert_nothing_twice(folder)
+    report = _killed_and_played_on("decisions", moments, world)
     assert report["markets"]["undecided"] == 0
     assert report["forecasts"]["scored"] == report["forecasts"]["answered"]
 
@@ -138,6 +129,17 @@ def test_same_world_played_afresh_gives_the_same_report_and_leaves_no_server() -
 
 def _rows(played: Played) -> dict[str, Any]:
     return {table: count(played.folder, table) for table in TABLES}
+
+
+def _killed_and_played_on(table: str, moments: Sequence[int], world: Sequence[str]) -> dict[str, Any]:
+    """The report of a world that was killed whenever `table` had so many rows, and played to its end after that."""
+    with data_folder() as folder:
+        for moment in moments:
+            _start_and_kill(folder, table, moment, *world)
+        report = play(folder, *world)
+        with postgres_of(folder):
+            _assert_nothing_twice(folder)
+    return report
 
 
 def _start_and_kill(folder: Path, table: str, moment: int, *world: str) -> None:
