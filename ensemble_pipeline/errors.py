@@ -29,7 +29,9 @@
     │   ├── ModelGoneError             the model does not exist (any more)
     │   └── BadReplyError              the reply is not what the wire format promises (HTML, cut JSON, no usage)
     └── LimitError                 the system refuses by its own rules
-        └── BudgetRefusedError     the reservation would overshoot a budget; names the scope and the numbers
+        ├── BudgetRefusedError     the reservation would overshoot a budget; names the scope and the numbers
+        ├── BreakerOpenError       the model or its provider failed lately and is left alone
+        └── DeadlineError          a decision's deadline comes before the call could leave
 
 A message says what was wrong, where, and what to do. It never holds a key, a header or a request body.
 """
@@ -175,3 +177,11 @@ class BudgetRefusedError(LimitError):
     def __init__(self, scope: str, message: str) -> None:
         super().__init__(message)
         self.scope = scope
+
+
+class BreakerOpenError(LimitError):
+    """A call is not made, since the circuit breaker of its model or provider is open; nothing is owed."""
+
+
+class DeadlineError(LimitError):
+    """A call is not made, since the decision's deadline comes before it could leave; nothing is owed."""

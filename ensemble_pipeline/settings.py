@@ -196,11 +196,29 @@ class EnsembleSettings(_Frozen):
     intercept_from_events: float = Field(
         200, ge=1, description="Settled events from which a category gets an intercept of its own in the calibration."
     )
-    health_failures: int = Field(3, ge=1, description="Consecutive failures after which a model is not asked.")
-    retry_probe_minutes: float = Field(30, gt=0, description="After so long a failed model is tried once more.")
     max_attempts: int = Field(2, ge=1, le=5, description="Attempts per member and decision.")
+    decision_deadline_s: float = Field(
+        30, gt=0, description="Seconds from a decision's first call within which all of its answers must have come."
+    )
     show_market_price: bool = Field(
         False, description="Whether members are shown the market's price; members that see the price copy it."
+    )
+
+
+class BreakerSettings(_Frozen):
+    """When a model or provider that fails is left alone, and for how long."""
+
+    failures: int = Field(3, ge=1, description="Failures in a row after which a breaker opens.")
+    open_s: float = Field(60, gt=0, description="Seconds until one call may try again; each try that fails doubles it.")
+    max_open_s: float = Field(1800, gt=0, description="Longest rest that doubling leads to, in seconds.")
+    long_open_s: float = Field(
+        3600, gt=0, description="Rest after what only a person can mend: no credit, a wrong key, a model that is gone."
+    )
+    trusted_minutes: float = Field(
+        15, gt=0, description="For so long after a success calls leave without limit; then a few go first."
+    )
+    probe_after_minutes: float = Field(
+        60, gt=0, description="A provider nobody asked for so long is probed, with a call that costs nothing."
     )
 
 
@@ -344,6 +362,7 @@ class Settings(HistorySettings):
     sizing: SizingSettings = SizingSettings()
     exits: ExitSettings = ExitSettings()
     ensemble: EnsembleSettings = EnsembleSettings()
+    breaker: BreakerSettings = BreakerSettings()
     trading: TradingSettings = TradingSettings()
     scan: ScanSettings = ScanSettings()
 

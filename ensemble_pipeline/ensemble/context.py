@@ -14,7 +14,7 @@ from ensemble_pipeline.settings import Policy
 from ensemble_pipeline.store.budget import BudgetRefusal, DaySpend
 from ensemble_pipeline.store.calibrations import Calibration
 from ensemble_pipeline.store.efficiency import Efficiency
-from ensemble_pipeline.store.monitoring import ModelHealth
+from ensemble_pipeline.store.health import ModelHealth
 from ensemble_pipeline.store.portfolio import Exposure
 from ensemble_pipeline.store.rankings import ModelStrength
 

@@ -9,7 +9,7 @@ from ensemble_pipeline.domain import MICRO_PER_USD, ExpiryBucket, Ranking, Snaps
 from ensemble_pipeline.ensemble.thrift import Thrift, thrift_scores
 from ensemble_pipeline.settings import EnsembleSettings, MemberSettings
 from ensemble_pipeline.store.efficiency import Efficiency
-from ensemble_pipeline.store.monitoring import ModelHealth
+from ensemble_pipeline.store.health import ModelHealth
 from ensemble_pipeline.store.rankings import ModelStrength
 from ensemble_pipeline.store.skill_keys import EVERY_SEGMENT
 

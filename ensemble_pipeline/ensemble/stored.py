@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from ensemble_pipeline.domain import Snapshot
 from ensemble_pipeline.ensemble.context import Filling, Standing
 from ensemble_pipeline.store.budget import Account, DaySpend
-from ensemble_pipeline.store.monitoring import ModelHealth
+from ensemble_pipeline.store.health import ModelHealth
 
 _HEALTH = dict[str, ModelHealth]
 _ACCOUNTS = dict[str, dict[str, Account]]

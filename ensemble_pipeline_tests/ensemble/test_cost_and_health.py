@@ -14,8 +14,6 @@ from ensemble_pipeline_tests.ensemble.history import put_call, put_forecasts, ta
 from ensemble_pipeline_tests.ensemble.parts import instance_of, member_of, settings_of
 from ensemble_pipeline_tests.store.rows import NOW, call_of, hold
 
-MINUTE = timedelta(minutes=1)
-
 
 def instance_at(database: Database, now: SteppedClock | None = None, **budget: Any) -> Instance:
     return instance_of(settings_of("a", "b", budget=budget), database, now or SteppedClock(NOW))
@@ -72,60 +70,6 @@ def test_spend_reading_is_kept_once_an_instant(database: Database) -> None:
     optimizer.record_status()
     [row] = table(database, "budget_status", "checked_at")
     assert (row["soft_micro_usd"], row["hard_micro_usd"]) == (12_000_000, 20_000_000)
-
-
-def test_breaker_opens_after_three_failures_rests_by_the_worlds_clock_and_closes_on_an_answer(
-    database: Database,
-) -> None:
-    clock = SteppedClock(NOW)
-    manager = FallbackManager(instance_at(database, clock))
-    assert manager.check_provider_health()["a"].breaker_state == "closed"
-    snapshot = put_forecasts(database, {"a": 0.5})
-    for attempt in (2, 3, 4):
-        with database.connection() as connection:
-            put_call(connection, snapshot, "a", attempt=attempt, status="failed", latency_ms=9)
-        health = manager.check_provider_health()["a"]
-        assert health.consecutive_failures == attempt - 1
-        assert health.breaker_state == ("open" if attempt == 4 else "closed")
-    assert not health.is_available
-    assert (health.calls, health.failures, health.avg_response_time_ms) == (4, 3, 1000)
-    clock.advance_to(NOW + 29 * MINUTE)
-    assert manager.check_provider_health()["a"].breaker_state == "open"
-    clock.advance_to(NOW + 30 * MINUTE)
-    probed = manager.check_provider_health()["a"]
-    assert (probed.breaker_state, probed.is_available) == ("half_open", True)
-    with database.connection() as connection:
-        put_call(connection, snapshot, "a", attempt=5, at=clock.now())
-    assert manager.check_provider_health()["a"].breaker_state == "closed"
-    clock.advance_to(NOW + timedelta(days=3))
-    assert manager.check_provider_health()["a"].calls == 0
-
-
-def test_health_as_of_now_sees_no_later_call(database: Database) -> None:
-    snapshot = put_forecasts(database, {"a": 0.5})
-    with database.connection() as connection:
-        put_call(connection, snapshot, "a", attempt=2, status="failed", at=NOW + MINUTE)
-    assert FallbackManager(instance_at(database)).check_provider_health()["a"].failures == 0
-
-
-def test_health_reading_is_kept_for_every_member(database: Database) -> None:
-    manager = FallbackManager(instance_at(database))
-    manager.record_health()
-    manager.record_health()
-    assert [row["model_id"] for row in table(database, "model_health", "model_id")] == ["a", "b"]
-
-
-def test_failover_takes_the_next_stand_by_that_is_available_and_was_not_asked(database: Database) -> None:
-    snapshot = put_forecasts(database, {"a": 0.5})
-    with database.connection() as connection:
-        for attempt in (2, 3, 4):
-            put_call(connection, snapshot, "a", attempt=attempt, status="failed")
-    manager = FallbackManager(instance_at(database))
-    health = manager.check_provider_health()
-    standby = [member_of("x"), member_of("a"), member_of("b"), member_of("c")]
-    assert manager.initiate_failover(standby, ["x"], health) == standby[2]
-    assert manager.initiate_failover(standby, ["x", "b"], health) == standby[3]
-    assert manager.initiate_failover(standby[:2], ["x"], health) is None
 
 
 def test_operating_mode_in_force_is_the_last_one_set_and_all_are_kept(database: Database) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from ensemble_pipeline.ensemble.selection import WEIGHTS, Conditions, ModelSelector, conditions_of, fit
 from ensemble_pipeline.settings import MemberSettings
 from ensemble_pipeline.store.efficiency import CostEfficiency, Efficiency
-from ensemble_pipeline.store.monitoring import ModelHealth
+from ensemble_pipeline.store.health import ModelHealth
 from ensemble_pipeline.store.rankings import ModelStrength
 from ensemble_pipeline_tests.ensemble.parts import USD, member_of, ranking_of, settings_of, snapshot_of
 from ensemble_pipeline_tests.store.rows import NOW

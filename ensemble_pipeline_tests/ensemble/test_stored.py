@@ -27,7 +27,7 @@ from ensemble_pipeline.ensemble.stored import (
 from ensemble_pipeline.store.budget import Account, DaySpend
 from ensemble_pipeline.store.contexts import StoredContext, load_context, save_context
 from ensemble_pipeline.store.database import Database
-from ensemble_pipeline.store.monitoring import ModelHealth
+from ensemble_pipeline.store.health import ModelHealth
 from ensemble_pipeline.store.portfolio import Exposure
 from ensemble_pipeline_tests.store.rows import NOW, save_context_row
 

@@ -18,11 +18,11 @@ from ensemble_pipeline.pipeline.tables import markdown_table
         "calls. A model with an open breaker is not asked until its rest is over."
     ),
 )
-def model_health(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
+async def model_health(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
     """Read and keep every model's health."""
     from ensemble_pipeline.ensemble.fallback import FallbackManager
 
-    readings = FallbackManager(ensemble.instance()).record_health()
+    readings = await FallbackManager(ensemble.instance()).record_health()
     return dg.MaterializeResult(
         metadata={
             "unavailable": sum(not reading.is_available for reading in readings),

@@ -1,0 +1,276 @@
+"""One member asked about one snapshot: each attempt admitted, reserved before it leaves, and booked after it.
+
+Belongs here: what is done for one answer, attempt by attempt. Does not: who is asked and who stands in (consult.py),
+when a breaker opens (``store.breakers``), what a budget refuses (``store.budget``).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import stamina
+
+from ensemble_pipeline.clock import Stopwatch
+from ensemble_pipeline.domain import CallStatus, ModelReply
+from ensemble_pipeline.ensemble.asking import Questions
+from ensemble_pipeline.ensemble.breakers import Breakers
+from ensemble_pipeline.ensemble.cache import Asked, is_worth_keeping, key_of
+from ensemble_pipeline.ensemble.context import BatchContext
+from ensemble_pipeline.ensemble.deadline import Deadline
+from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.plan import Plan
+from ensemble_pipeline.errors import (
+    BreakerOpenError,
+    BudgetRefusedError,
+    DeadlineError,
+    ProviderError,
+    ProviderTimeoutError,
+    SettingsError,
+)
+from ensemble_pipeline.providers.base import Prompt
+from ensemble_pipeline.providers.manager import ProviderManager
+from ensemble_pipeline.providers.prices import worst_case_micro_usd
+from ensemble_pipeline.settings import MemberSettings
+from ensemble_pipeline.store.breakers import Ask
+from ensemble_pipeline.store.budget import BudgetCall, Closing, ClosingState
+from ensemble_pipeline.store.calls import Attempts, LLMQuery
+from ensemble_pipeline.store.database import AsyncDatabase
+from ensemble_pipeline.store.ledger import Booking, Ledger
+
+_LONGEST_BACKOFF_S = 5.0
+
+Outcome = Literal["answered", "failed", "refused", "not_asked", "resumed", "reused"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    plan: Plan
+    member: MemberSettings
+    prompt: Prompt
+    deadline: Deadline
+
+    @property
+    def ask(self) -> Ask:
+        return Ask(self.member.provider, self.member.name, self.plan.snapshot.snapshot_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    question: _Question
+    attempt: int
+    reservation_id: int
+    leaving: BudgetCall
+    worst_case_micro_usd: int
+
+    @property
+    def held_micro_usd(self) -> int:
+        """Its worst case, or more where its model has billed more before."""
+        return self.leaving.amount
+
+    def closing(self, state: ClosingState, booked: int) -> Closing:
+        """How its reservation ends."""
+        return Closing(self.reservation_id, self.leaving.day, state, booked)
+
+
+@dataclass(frozen=True, slots=True)
+class _NoReply:
+    error: ProviderError
+    elapsed_ms: int
+
+
+class Caller:
+    """Asks for the answers of one batch. Lives within one event loop."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        context: BatchContext,
+        questions: Questions,
+        database: AsyncDatabase,
+        manager: ProviderManager,
+    ) -> None:
+        options = instance.settings.ensemble
+        self._instance = instance
+        self._context = context
+        self._questions = questions
+        self._manager = manager
+        self._attempts = options.max_attempts
+        self._ledger = Ledger(database, instance.limits)
+        # a breaker is one of the gates that who asks everybody does not heed
+        is_heeded = options.member_policy == "selected"
+        self._breakers = Breakers(database, instance.settings.breaker, self._now, is_heeded=is_heeded)
+        self._asked = Asked(instance.settings.policy, context.calibration, context.now)
+
+    async def ask(self, plan: Plan, member: MemberSettings, made: Attempts, deadline: Deadline) -> Outcome:
+        """The member's answer about the plan's snapshot, booked with all attempts it took; says what came of it."""
+        left = self._attempts - made.count
+        if made.is_answered:
+            return "resumed"
+        if made.is_final or left <= 0:
+            return "failed"
+        prompt = self._questions.prompt(member, plan.snapshot, self._context.now)
+        question = _Question(plan, member, prompt, deadline)
+        try:
+            return await self._ask_until_answered(question, made.count, left)
+        except BudgetRefusedError:
+            return "refused"
+        except (BreakerOpenError, DeadlineError) as error:
+            await self._breakers.note_not_made(question.ask, str(error))
+            return "not_asked"
+        except ProviderError:
+            # booked with its cause in llm_queries by `_attempt`
+            return "failed"
+
+    async def _ask_until_answered(self, question: _Question, number: int, attempts: int) -> Outcome:
+        def is_worth_another(error: Exception) -> bool:
+            return _can_help(error, question.deadline)
+
+        async for attempt in stamina.retry_context(
+            on=is_worth_another,
+            attempts=attempts,
+            timeout=None,
+            wait_initial=0.1,
+            wait_jitter=0.2,
+            wait_max=_LONGEST_BACKOFF_S,
+        ):
+            number += 1
+            with attempt:
+                reply = await self._attempt(question, number)
+        return "answered" if reply.answer is not None else "failed"
+
+    async def _attempt(self, question: _Question, number: int) -> ModelReply:
+        admission = await self._breakers.admit(question.ask, question.deadline)
+        came: ModelReply | _NoReply | None = None
+        try:
+            async with self._turn(question):
+                call = await self._reserve(question, number)
+                came = await self._send(call)
+            if isinstance(came, _NoReply):
+                await self._ledger.book(self._failed(call, came))
+                raise came.error
+            await self._ledger.book(self._answered(call, came))
+            return came
+        finally:
+            outcome = came.error if isinstance(came, _NoReply) else came
+            await self._breakers.report(question.ask, admission, outcome)
+
+    @asynccontextmanager
+    async def _turn(self, question: _Question) -> AsyncIterator[None]:
+        async with AsyncExitStack() as held:
+            try:
+                async with question.deadline.bounds():
+                    await held.enter_async_context(self._manager.turn(question.member))
+            except TimeoutError:
+                raise DeadlineError(
+                    f"{question.member.name} is not asked: {question.member.provider} was busy until the decision's "
+                    "deadline"
+                ) from None
+            question.deadline.begin()
+            yield
+
+    async def _reserve(self, question: _Question, number: int) -> _Call:
+        member, snapshot = question.member, question.plan.snapshot
+        worst = worst_case_micro_usd(question.prompt, member)
+        held, market_id = self._questions.to_hold(member, worst), snapshot.market.market_id
+        # its day is that of the moment it leaves: the batch may have been planned, or have waited, before midnight
+        leaving = BudgetCall(snapshot.snapshot_id, market_id, member.provider, member.name, held, self._now())
+        return _Call(question, number, await self._ledger.reserve(leaving), leaving, worst)
+
+    async def _send(self, call: _Call) -> ModelReply | _NoReply:
+        question, watch = call.question, Stopwatch()
+        limit_s = question.deadline.for_a_call_s(may_be_followed=bool(question.plan.standby))
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._manager.ask(question.member, question.prompt, call.worst_case_micro_usd)
+        except ProviderError as error:
+            return _NoReply(error, watch.elapsed_ms())
+        except TimeoutError:
+            return _NoReply(_cut_off(question.member, limit_s), watch.elapsed_ms())
+        except SettingsError:
+            # nothing was sent
+            await self._ledger.close(call.closing("released", 0), self._now())
+            raise
+
+    def _now(self) -> datetime:
+        return self._instance.clock.now()
+
+    def _query(self, call: _Call, **outcome: Any) -> LLMQuery:  # noqa: ANN401 - fields of the record
+        question = call.question
+        return LLMQuery(
+            reservation_id=call.reservation_id,
+            snapshot_id=question.plan.snapshot.snapshot_id,
+            model_id=question.member.name,
+            attempt=call.attempt,
+            prompt_hash=question.prompt.prompt_hash,
+            prompt=question.prompt.user,
+            requested_at=self._context.now,
+            **outcome,
+        )
+
+    def _failed(self, call: _Call, failure: _NoReply) -> Booking:
+        """Nothing is owed where the provider refused; else it may bill the call, and the worst case stands."""
+        error = failure.error
+        cost = call.held_micro_usd if error.may_be_billed else 0
+        query = self._query(
+            call,
+            latency_ms=failure.elapsed_ms,
+            status=CallStatus.TIMED_OUT if isinstance(error, ProviderTimeoutError) else CallStatus.FAILED,
+            cost_micro_usd=cost,
+            cost_source="worst_case" if error.may_be_billed else "not_billed",
+            http_status=error.http_status,
+            problem=str(error),
+        )
+        state: ClosingState = "settled" if error.may_be_billed else "released"
+        return Booking(query, call.closing(state, cost), self._now())
+
+    def _answered(self, call: _Call, reply: ModelReply) -> Booking:
+        cost = call.held_micro_usd if reply.cost_micro_usd is None else reply.cost_micro_usd
+        query = self._query(
+            call,
+            latency_ms=reply.latency_ms,
+            status=reply.status,
+            cost_micro_usd=cost,
+            cost_source="worst_case" if reply.cost_micro_usd is None else reply.cost_source,
+            http_status=200,
+            response_model=reply.response_model,
+            response=reply.text.replace("\x00", ""),
+            problem=reply.problem,
+            usage=reply.usage,
+        )
+        policy, question = self._instance.settings.policy, call.question
+        snapshot, member = question.plan.snapshot, question.member
+        self._questions.note_bill(member, reply.cost_micro_usd or 0, call.worst_case_micro_usd)
+        key = None
+        if is_worth_keeping(policy, member, snapshot, reply):
+            key = key_of(self._asked, member, snapshot, self._questions.evidence_on(snapshot))
+        return Booking(
+            query,
+            call.closing("settled", cost),
+            self._now(),
+            snapshot=snapshot,
+            answer=reply.answer,
+            key=key,
+            worst_case=call.worst_case_micro_usd,
+            anomalies=reply.anomalies,
+        )
+
+
+def _can_help(error: Exception, deadline: Deadline) -> bool:
+    """Whether to ask again. Not after a time-out: another can answer in the time that is left, and it may be billed.
+
+    How long a provider wants to be left alone is what its breaker waits for.
+    """
+    if not isinstance(error, ProviderError) or isinstance(error, ProviderTimeoutError):
+        return False
+    return error.is_retryable and (error.retry_after_s or 0.0) < deadline.left_s()
+
+
+def _cut_off(member: MemberSettings, limit_s: float) -> ProviderTimeoutError:
+    return ProviderTimeoutError(
+        f"{member.provider} gave no complete reply within {limit_s:.1f} s, which is what the decision's deadline left. "
+        "If that happens often, choose a faster model or raise ENSEMBLE_ENSEMBLE__DECISION_DEADLINE_S.",
+        may_be_billed=True,
+    )
