@@ -57,6 +57,9 @@ def _world_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--port", default=3000, show_default=True, help="Port of the UI on 127.0.0.1.")
 @click.option("--speed", default=720.0, show_default=True, help="World seconds per second (synthetic, with the UI).")
 @click.option("--fresh", is_flag=True, help="Forget what was played of this world before.")
+@click.option(
+    "--faults", type=_FILE, help="JSON list of faults that strike providers and venue from the first call on."
+)
 def demo(  # noqa: PLR0913, PLR0917 - one argument an option
     archive: Path | None,
     first: datetime | None,
@@ -70,13 +73,15 @@ def demo(  # noqa: PLR0913, PLR0917 - one argument an option
     port: int,
     speed: float,
     fresh: bool,
+    faults: Path | None,
 ) -> None:
     """Play a world through the whole pipeline: synthetic, or a real archive. Needs no keys."""
     from ensemble_pipeline.pipeline.demo import DemoOptions, run_demo
 
     spec = _spec(archive, first, last, seed, days, markets_per_day)
     policy = members or ("all" if archive is not None else "selected")
-    summary = run_demo(DemoOptions(spec, policy, until_done, report, port, speed, fresh), _load_definitions, click.echo)
+    options = DemoOptions(spec, policy, until_done, report, port, speed, fresh, faults)
+    summary = run_demo(options, _load_definitions, click.echo)
     if summary is not None and report is None:
         click.echo(json.dumps(summary, indent=2, default=str))
     if summary is not None and summary["markets"]["undecided"]:
@@ -307,6 +312,7 @@ def add_evidence(market_id: str, source: str, published: datetime, text: str) ->
 @cli.command(hidden=True)
 @_world_options
 @click.option("--port", type=int, required=True)
+@click.option("--faults", type=_FILE, help="JSON list of faults.")
 def sandbox(
     archive: Path | None,
     first: datetime | None,
@@ -315,12 +321,15 @@ def sandbox(
     days: int,
     markets_per_day: int,
     port: int,
+    faults: Path | None,
 ) -> None:
     """Serve a world on loopback; started by `demo`, which passes the database with the clock."""
     from ensemble_pipeline.pipeline.resources import open_instance
+    from ensemble_pipeline.sandbox.control import read_script
     from ensemble_pipeline.sandbox.serve import serve
 
-    serve(_spec(archive, first, last, seed, days, markets_per_day).open(), open_instance().clock, port)
+    world = _spec(archive, first, last, seed, days, markets_per_day).open()
+    serve(world, open_instance().clock, port, faults=() if faults is None else read_script(faults))
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from ensemble_pipeline.pipeline.worlds import (
     played,
     world_environment,
 )
+from ensemble_pipeline.sandbox.control import read_script
 from ensemble_pipeline.sandbox.world import World
 from ensemble_pipeline.settings import Settings, load_settings
 from ensemble_pipeline.store.database import Database
@@ -52,6 +53,7 @@ class DemoOptions:
     ui_port: int
     speed: float
     fresh: bool
+    faults: Path | None = None
 
 
 @contextmanager
@@ -86,6 +88,9 @@ def run_demo(options: DemoOptions, load_definitions: "Callable[[], dg.Definition
     `load_definitions` is called once this process has become one of the instance's, since they depend on its dates.
     """
     world = options.spec.open()
+    if options.faults is not None:
+        # refused before anything starts
+        read_script(options.faults)
     if not options.until_done:
         require_free(options.ui_port, "--port")
     stop = None if options.until_done else _stop_event()
@@ -98,7 +103,7 @@ def run_demo(options: DemoOptions, load_definitions: "Callable[[], dg.Definition
         os.environ.update(home.environment())
         launcher.prepare_dagster_home(home)
         family = stack.enter_context(_family(home))
-        sandbox_url = launcher.start_sandbox(family, options.spec, launcher.inherited())
+        sandbox_url = launcher.start_sandbox(family, options.spec, launcher.inherited(), options.faults)
         stack.enter_context(played(home, world_environment(world, sandbox_url, options.member_policy)))
         instance, clock = stack.enter_context(_instance(load_settings(), home.database_url))
         if stop is None:

@@ -45,10 +45,15 @@ def prepare_dagster_home(home: Home) -> None:
             pass
 
 
-def start_sandbox(family: Family, spec: WorldSpec, environment: Mapping[str, str]) -> str:
-    """Start the sandbox on a free port and wait until it answers; returns its base URL."""
+def start_sandbox(family: Family, spec: WorldSpec, environment: Mapping[str, str], faults: Path | None = None) -> str:
+    """Start the sandbox on a free port and wait until it answers; returns its base URL.
+
+    `faults` names a file with those that strike from its first call on.
+    """
     port = free_port()
     command = [sys.executable, "-m", "ensemble_pipeline.cli", "sandbox", "--port", str(port), *spec.arguments()]
+    if faults is not None:
+        command += ["--faults", str(faults.resolve())]
     family.start("sandbox", command, environment)
     _wait_until_up(family, port, "/", _SANDBOX_TIMEOUT_S)
     return f"http://127.0.0.1:{port}"

@@ -22,15 +22,16 @@ _ERRORS: Mapping[RefusalKind, tuple[int, str, str]] = {
     RefusalKind.RATE_LIMITED: (429, "rate_limit_error", "This request would exceed your rate limit."),
     RefusalKind.OUT_OF_CREDIT: (402, "billing_error", "Your credit balance is too low."),
     RefusalKind.OVERLOADED: (529, "overloaded_error", "Overloaded"),
+    RefusalKind.SERVER_ERROR: (500, "api_error", "Internal server error"),
 }
 
 
-def check_headers(headers: Mapping[str, str]) -> Refusal | None:
+def check_headers(headers: Mapping[str, str], accepted: str = SANDBOX_KEY) -> Refusal | None:
     """The refusal that missing or wrong headers earn; ``None`` where the call may go on."""
     key = headers.get("x-api-key")
     if not key:
         return Refusal(RefusalKind.NO_KEY, "")
-    if key != SANDBOX_KEY:
+    if key != accepted:
         return Refusal(RefusalKind.WRONG_KEY, "")
     if not headers.get("anthropic-version"):
         return Refusal(RefusalKind.BAD_REQUEST, "anthropic-version: header is required")
@@ -62,14 +63,15 @@ def parse_request(body: Any, version: str) -> Question | Refusal:  # noqa: ANN40
 
 
 def write_completion(number: int, completion: Completion) -> Reply:
-    """Status, body and headers of a message."""
+    """Status, body and headers of a message; one that the model declined has no content."""
+    content = [] if completion.is_refused else [{"type": "text", "text": completion.text}]
     body = {
         "id": f"msg_{number:012d}",
         "type": "message",
         "role": "assistant",
         "model": completion.model,
-        "content": [{"type": "text", "text": completion.text}],
-        "stop_reason": "max_tokens" if completion.is_cut else "end_turn",
+        "content": content,
+        "stop_reason": _stop_reason(completion),
         "stop_sequence": None,
         "usage": {
             "input_tokens": completion.input_tokens,
@@ -83,6 +85,12 @@ def write_completion(number: int, completion: Completion) -> Reply:
     return 200, body, {"request-id": f"req_{number:012d}"}
 
 
+def _stop_reason(completion: Completion) -> str:
+    if completion.is_refused:
+        return "refusal"
+    return "max_tokens" if completion.is_cut else "end_turn"
+
+
 def write_refusal(number: int, refusal: Refusal) -> Reply:
     """Status, body and headers of an error."""
     status, kind, message = _ERRORS[refusal.kind]
@@ -93,8 +101,8 @@ def write_refusal(number: int, refusal: Refusal) -> Reply:
         "request_id": request_id,
     }
     headers = {"request-id": request_id}
-    if refusal.kind is RefusalKind.RATE_LIMITED:
-        headers["retry-after"] = "1"
+    if refusal.retry_after_s is not None:
+        headers["retry-after"] = f"{refusal.retry_after_s:g}"
     return status, body, headers
 
 

@@ -15,6 +15,7 @@ from ensemble_pipeline.sandbox.world import FailureKind, World, WorldAnswer, Wor
 
 SANDBOX_KEY = "sandbox"
 CHARS_PER_TOKEN = 4
+_LONG_KEY = 16
 _MARKET_DATA = re.compile(r"^BEGIN MARKET DATA[ \t]*\r?\n([^\r\n]*)\r?\nEND MARKET DATA[ \t]*\r?$", re.MULTILINE)
 _UNREADABLE_TEXT = "There is not enough to go on here, and I would rather not put a number on it."
 
@@ -29,14 +30,31 @@ class RefusalKind(StrEnum):
     RATE_LIMITED = "rate_limited"
     OUT_OF_CREDIT = "out_of_credit"
     OVERLOADED = "overloaded"
+    SERVER_ERROR = "server_error"
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A call that ends in an error; `message` is shown where the dialect lets one."""
+    """A call that ends in an error; `message` is shown where the dialect lets one.
+
+    `retry_after_s` is when to come back, where the provider says so.
+    """
 
     kind: RefusalKind
     message: str
+    retry_after_s: float | None = None
+
+
+def masked(key: str) -> str:
+    """A key as error messages show it: its ends, where it is long enough to keep the rest to itself.
+
+    >>> masked("sk-proj-0123456789abcdef")
+    'sk-proj-***cdef'
+    >>> masked("sandbox")
+    'sa***ox'
+    """
+    front, end = (8, 4) if len(key) >= _LONG_KEY else (2, 2)
+    return f"{key[:front]}***{key[-end:]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +83,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A billed reply. `output_tokens` includes `reasoning_tokens`; `is_cut` where the token limit ended the text."""
+    """A billed reply. `output_tokens` includes `reasoning_tokens`; `is_cut` where the token limit ended the text.
+
+    `is_refused` where the model declined; `text` is then what it says instead.
+    """
 
     model: str
     text: str
@@ -75,6 +96,7 @@ class Completion:
     cost_usd: Decimal
     latency_ms: int | None
     is_cut: bool
+    is_refused: bool = False
 
 
 class Desk:

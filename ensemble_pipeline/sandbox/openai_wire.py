@@ -9,7 +9,7 @@ want no key.
 from collections.abc import Mapping
 from typing import Any
 
-from ensemble_pipeline.sandbox.asking import SANDBOX_KEY, Completion, Question, Refusal, RefusalKind
+from ensemble_pipeline.sandbox.asking import SANDBOX_KEY, Completion, Question, Refusal, RefusalKind, masked
 from ensemble_pipeline.sandbox.world import WorldModel
 
 Reply = tuple[int, dict[str, Any], dict[str, str]]
@@ -18,16 +18,20 @@ KEYLESS = frozenset({"local"})
 TICKS_PER_USD = 10_000_000_000
 
 
-def check_key(provider: str, authorization: str | None) -> Refusal | None:
+def check_key(provider: str, authorization: str | None, accepted: str = SANDBOX_KEY) -> Refusal | None:
     """The refusal a missing or wrong bearer key earns; ``None`` where the call may go on."""
     if provider in KEYLESS:
         return None
-    scheme, _, key = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
+    key = key_in(authorization)
+    if not key:
         return Refusal(RefusalKind.NO_KEY, "")
-    if key.strip() == SANDBOX_KEY:
-        return None
-    return Refusal(RefusalKind.WRONG_KEY, f"{key[:2]}***{key[-2:]}")
+    return None if key == accepted else Refusal(RefusalKind.WRONG_KEY, masked(key))
+
+
+def key_in(authorization: str | None) -> str:
+    """The bearer key of a request; empty where it has none."""
+    scheme, _, key = (authorization or "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def parse_request(body: Any) -> Question | Refusal:  # noqa: ANN401 - JSON as it came
@@ -81,9 +85,8 @@ def write_completion(provider: str, number: int, created: int, completion: Compl
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": completion.text, "refusal": None},
+                **_said(provider, completion),
                 "logprobs": None,
-                "finish_reason": "length" if completion.is_cut else "stop",
             }
         ],
         "usage": _usage(provider, completion),
@@ -95,11 +98,31 @@ def write_completion(provider: str, number: int, created: int, completion: Compl
     return 200, body, headers
 
 
+def _said(provider: str, completion: Completion) -> dict[str, Any]:
+    """The message and why it ended; a model that declines says so in a field, by its filter, or in words alone."""
+    message: dict[str, Any] = {"role": "assistant", "content": completion.text, "refusal": None}
+    finish = "length" if completion.is_cut else "stop"
+    if completion.is_refused and provider == "openai":
+        message |= {"content": None, "refusal": completion.text}
+    elif completion.is_refused and provider != "local":
+        message["content"], finish = "", "content_filter"
+    return {"message": message, "finish_reason": finish}
+
+
 def write_refusal(provider: str, refusal: Refusal) -> Reply:
     """Status, body and headers of an error, in the provider's own words."""
     writers = {"xai": _xai_error, "openrouter": _openrouter_error, "local": _local_error}
     status, body = writers.get(provider, _openai_error)(refusal)
-    return status, body, {"retry-after": "1"} if refusal.kind is RefusalKind.RATE_LIMITED else {}
+    return status, body, _waiting_time(provider, refusal.retry_after_s)
+
+
+def _waiting_time(provider: str, retry_after_s: float | None) -> dict[str, str]:
+    if retry_after_s is None:
+        return {}
+    headers = {"retry-after": f"{retry_after_s:g}"}
+    if provider == "openai":
+        headers["retry-after-ms"] = f"{retry_after_s * 1000:.0f}"
+    return headers
 
 
 def write_models(models: list[WorldModel], created: int) -> dict[str, Any]:
@@ -149,7 +172,7 @@ _OPENAI_ERRORS: Mapping[RefusalKind, tuple[int, str, str | None, str]] = {
         "model_not_found",
         "The model `{0}` does not exist or you do not have access to it.",
     ),
-    RefusalKind.RATE_LIMITED: (429, "requests", "rate_limit_exceeded", "Rate limit reached. Try again in 1s."),
+    RefusalKind.RATE_LIMITED: (429, "requests", "rate_limit_exceeded", "Rate limit reached. Slow down."),
     RefusalKind.OUT_OF_CREDIT: (
         429,
         "insufficient_quota",
@@ -157,6 +180,7 @@ _OPENAI_ERRORS: Mapping[RefusalKind, tuple[int, str, str | None, str]] = {
         "You exceeded your current quota, please check your plan and billing details.",
     ),
     RefusalKind.OVERLOADED: (503, "service_unavailable_error", "server_is_overloaded", "{0}"),
+    RefusalKind.SERVER_ERROR: (500, "server_error", None, "The server had an error while processing your request."),
 }
 
 
@@ -181,6 +205,7 @@ _XAI_ERRORS: Mapping[RefusalKind, tuple[int, str, str]] = {
         "Your team has used all available credits or reached its monthly spending limit.",
     ),
     RefusalKind.OVERLOADED: (503, "The service is currently unavailable", "server_is_overloaded: {0}"),
+    RefusalKind.SERVER_ERROR: (500, "Internal error", "An internal error occurred while processing your request."),
 }
 
 
@@ -197,6 +222,7 @@ _OPENROUTER_ERRORS: Mapping[RefusalKind, tuple[int, str]] = {
     RefusalKind.RATE_LIMITED: (429, "Rate limit exceeded"),
     RefusalKind.OUT_OF_CREDIT: (402, "Insufficient credits. Add more to continue."),
     RefusalKind.OVERLOADED: (503, "server_is_overloaded: {0}"),
+    RefusalKind.SERVER_ERROR: (500, "Internal Server Error"),
 }
 
 

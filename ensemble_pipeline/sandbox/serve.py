@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import threading
+from collections.abc import Iterable
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -14,23 +15,26 @@ from starlette.types import ASGIApp
 from ensemble_pipeline.clock import Clock
 from ensemble_pipeline.errors import PortTakenError
 from ensemble_pipeline.sandbox.app import create_app
+from ensemble_pipeline.sandbox.connection import WithConnections
+from ensemble_pipeline.sandbox.faults import Fault
 from ensemble_pipeline.sandbox.world import World
 
 HOST = "127.0.0.1"
 _PARENT_CHECK_S = 0.5
 
 
-def serve(world: World, clock: Clock, port: int, parent_pid: int | None = None) -> None:
+def serve(world: World, clock: Clock, port: int, parent_pid: int | None = None, faults: Iterable[Fault] = ()) -> None:
     """Serve until told to stop, or until the parent process is gone.
 
     `parent_pid` is the process whose end ends the server; the present parent where it is not given. A launcher
     passes its own id, which also covers its dying before this function was reached. `port` 0 takes a free one.
+    `faults` strike in their order from the first call on.
 
     Raises:
         PortTakenError: another program listens on `port`.
     """
     listener = bind(port)
-    server = create_server(create_app(world, clock))
+    server = create_server(create_app(world, clock, faults))
     done = threading.Event()
     watch = threading.Thread(
         target=_watch_parent, args=(server, parent_pid or os.getppid(), done), name="parent-watch", daemon=True
@@ -45,10 +49,12 @@ def serve(world: World, clock: Clock, port: int, parent_pid: int | None = None) 
 
 def create_server(app: ASGIApp) -> uvicorn.Server:
     """A server for `app` that logs warnings and worse; run it on a socket of `bind`."""
+    served = WithConnections(app)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=2
+        served, log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=2
     )
-    return uvicorn.Server(config)
+    served.server = uvicorn.Server(config)
+    return served.server
 
 
 def bind(port: int) -> socket.socket:

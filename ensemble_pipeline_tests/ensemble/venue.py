@@ -38,10 +38,15 @@ class Play:
     clock: SteppedClock
     client: httpx.Client
 
-    def fault(self, target: str, kind: str, count: int = 1, stall_s: float = 1.0) -> None:
-        """Let the next calls to `target` go wrong."""
-        body = {"target": target, "kind": kind, "count": count, "stall_s": stall_s}
+    def fault(self, target: str, kind: str, count: int | None = 1, stall_s: float = 1.0, **more: Any) -> None:
+        """Let the next calls to `target` go wrong; `more` are the other fields of a fault, such as its `model`."""
+        body = {"target": target, "kind": kind, "count": count, "stall_s": stall_s, **more}
         self.client.post("/faults", json=body).raise_for_status()
+
+    def reached(self) -> dict[str, Any]:
+        """What reached the sandbox so far: requests and completions, as GET /calls tells them."""
+        counts: dict[str, Any] = self.client.get("/calls").json()
+        return counts
 
     def price(self, ticker: str, bid: str | None, ask: str | None, *, volume: str | None = "100000") -> None:
         """Put a book on a market from now on."""

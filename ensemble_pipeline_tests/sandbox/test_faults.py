@@ -5,6 +5,7 @@ import httpx
 import pytest
 
 from ensemble_pipeline.clock import SteppedClock
+from ensemble_pipeline.sandbox.faults import Call, Fault, FaultKind, Faults
 from ensemble_pipeline.sandbox.world import WorldAnswer
 from ensemble_pipeline_tests.sandbox.running import ask_anthropic, ask_openai, prompt_about, running_sandbox
 from ensemble_pipeline_tests.sandbox.small_world import MODELS, START, SmallWorld, make_market
@@ -82,6 +83,128 @@ def test_cleared_faults_do_not_strike(client: httpx.Client) -> None:
     assert client.get("/trade-api/v2/exchange/status").status_code == 200
 
 
-@pytest.mark.parametrize("body", [[], {"kind": "html"}, {"target": "xai", "kind": "gremlins"}])
-def test_unknown_fault_is_refused(client: httpx.Client, body: object) -> None:
-    assert client.post("/faults", json=body).status_code == 400
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ([], "holds no fault"),
+        ("html", "valid dictionary"),
+        ({"kind": "html"}, "target: Field required"),
+        ({"target": "xai"}, "kind: Field required"),
+        ({"target": "xai", "kind": "gremlins"}, "kind: Input should be 'rate_limited'"),
+        ({"target": "nobody", "kind": "html"}, "target 'nobody' is unknown; known: openai, xai"),
+        ({"target": "kalshi", "kind": "prose"}, "one of providers"),
+        ({"target": "xai", "kind": "one_sided"}, "one of the venue"),
+        ({"target": "kalshi", "kind": "html", "model": "m"}, "has no models"),
+        ({"target": "xai", "kind": "html", "count": 0}, "count: Input should be greater than or equal to 1"),
+        ({"target": "xai", "kind": "html", "after": -1}, "after: "),
+        ({"target": "xai", "kind": "html", "share": 0}, "share: "),
+        ({"target": "xai", "kind": "html", "share": 1.5}, "share: "),
+        ({"target": "xai", "kind": "stall", "stall_s": -1}, "stall_s: "),
+        ({"target": "xai", "kind": "html", "cuont": 1}, "cuont: Extra inputs are not permitted"),
+        ([{"target": "xai", "kind": "html"}, {"target": "xai"}], "fault 2: kind: Field required"),
+    ],
+)
+def test_what_is_no_fault_is_refused_and_nothing_of_it_taken(client: httpx.Client, body: object, why: str) -> None:
+    client.delete("/faults")
+    reply = client.post("/faults", json=body)
+    assert reply.status_code == 400
+    assert why in reply.json()["error"]
+    assert client.get("/faults").json() == []
+
+
+def test_body_that_is_not_json_is_refused(client: httpx.Client) -> None:
+    reply = client.post("/faults", content=b"{")
+    assert (reply.status_code, reply.json()) == (400, {"error": "the body is not JSON"})
+
+
+def test_script_strikes_in_order_and_tells_where_it_stands(client: httpx.Client) -> None:
+    client.delete("/faults")
+    script = [
+        {"target": "xai", "kind": "rate_limited", "count": 2},
+        {"target": "xai", "kind": "out_of_credit"},
+        {"target": "xai", "kind": "overloaded", "after": 4, "count": None},
+    ]
+    client.post("/faults", json=script).raise_for_status()
+    statuses = [ask_openai(client, "xai", "xai-model", ABOUT).status_code for _ in range(7)]
+    assert statuses == [429, 429, 403, 200, 503, 503, 503]
+    standing = client.get("/faults").json()
+    assert [(it["kind"], it["concerned"], it["struck"]) for it in standing] == [("overloaded", 7, 3)]
+    client.delete("/faults")
+
+
+def test_fault_of_one_model_leaves_the_others_alone(client: httpx.Client) -> None:
+    request_fault(client, target="xai", kind="overloaded", model="xai-other", count=None)
+    assert ask_openai(client, "xai", "xai-model", ABOUT).status_code == 200
+    assert ask_openai(client, "xai", "xai-other", ABOUT).status_code == 503
+    client.delete("/faults")
+
+
+def test_fault_of_a_path_strikes_lists_of_models_and_the_venues_books(client: httpx.Client) -> None:
+    headers = {"authorization": "Bearer sandbox"}
+    request_fault(client, target="xai", kind="overloaded")
+    assert client.get("/providers/xai/v1/models", headers=headers).status_code == 200
+    request_fault(client, target="xai", kind="server_error", path="/models")
+    assert client.get("/providers/xai/v1/models", headers=headers).status_code == 500
+    request_fault(client, target="kalshi", kind="server_error", path="/orderbook")
+    assert client.get("/trade-api/v2/markets").status_code == 200
+    assert client.get("/trade-api/v2/markets/A-1/orderbook").status_code == 500
+    client.delete("/faults")
+
+
+def struck_calls(share: float, seed: int) -> list[int]:
+    faults = Faults()
+    faults.add(Fault(target="xai", kind=FaultKind.OVERLOADED, count=None, share=share, seed=seed))
+    call = Call("xai", "/v1/chat/completions", "m", is_completion=True)
+    return [number for number in range(2000) if faults.take(call) is not None]
+
+
+def test_share_strikes_as_many_the_same_again_and_others_for_another_seed() -> None:
+    struck = struck_calls(0.25, 1)
+    assert struck == struck_calls(0.25, 1) != struck_calls(0.25, 2)
+    # four standard deviations
+    assert abs(len(struck) - 500) < 4 * (2000 * 0.25 * 0.75) ** 0.5
+
+
+def test_count_bounds_a_random_fault() -> None:
+    faults = Faults()
+    faults.add(Fault(target="xai", kind=FaultKind.HTML, count=3, share=0.5, seed=4))
+    call = Call("xai", "/v1/chat/completions", "m", is_completion=True)
+    assert sum(faults.take(call) is not None for _ in range(100)) == 3
+    assert faults.as_json() == []
+
+
+def test_calls_tell_what_reached_whom_and_what_was_billed(client: httpx.Client) -> None:
+    client.delete("/calls").raise_for_status()
+    script = [
+        {"target": "openai", "kind": "overloaded"},
+        {"target": "openai", "kind": "cut_json"},
+        {"target": "openai", "kind": "p_percent"},
+    ]
+    client.post("/faults", json=script).raise_for_status()
+    for _ in range(4):
+        ask_openai(client, "openai", "openai-model", ABOUT)
+    client.get("/trade-api/v2/markets/A-1")
+    counts = client.get("/calls").json()
+    assert counts["requests"] == [
+        {
+            "target": "openai",
+            "model": "openai-model",
+            "path": "/providers/openai/v1/chat/completions",
+            "count": 4,
+            "faults": {"overloaded": 1, "cut_json": 1, "p_percent": 1},
+        },
+        {"target": "kalshi", "model": None, "path": "/trade-api/v2/markets/A-1", "count": 1, "faults": {}},
+    ]
+    # the cut one was billed and nobody has it
+    assert counts["completions"] == [
+        {
+            "provider": "openai",
+            "model": "openai-model",
+            "ticker": "A-1",
+            "at": START.isoformat(),
+            "billed": 3,
+            "delivered": 2,
+        }
+    ]
+    client.delete("/calls").raise_for_status()
+    assert client.get("/calls").json() == {"requests": [], "completions": []}

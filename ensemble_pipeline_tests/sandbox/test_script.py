@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+
+from ensemble_pipeline.errors import InputError
+from ensemble_pipeline.sandbox.control import read_script
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "faults.json"
+
+
+def test_example_is_a_script() -> None:
+    faults = read_script(EXAMPLE)
+    assert {fault.target for fault in faults} == {"xai", "openai", "anthropic", "openrouter", "local", "kalshi"}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "is not JSON"),
+        ('{"target": "xai"}', "must hold a list of faults"),
+        ('[{"target": "xai", "kind": "html"}, {"target": "xai", "kind": "html", "share": 2}]', "fault 2: share: "),
+    ],
+)
+def test_file_that_is_no_script_is_refused_by_its_name(tmp_path: Path, text: str, why: str) -> None:
+    file = tmp_path / "faults.json"
+    file.write_text(text)
+    with pytest.raises(InputError, match=why) as caught:
+        read_script(file)
+    assert str(file) in str(caught.value)
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_script(tmp_path)
