@@ -1,4 +1,4 @@
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +11,7 @@ from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.store.budget import Limits
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline_tests.ensemble.history import put_call, put_forecasts, table
-from ensemble_pipeline_tests.ensemble.parts import instance_of, member_of, settings_of
+from ensemble_pipeline_tests.ensemble.parts import instance_of, settings_of
 from ensemble_pipeline_tests.store.rows import NOW, call_of, hold
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -96,7 +95,6 @@ def test_failover_takes_the_next_stand_by_that_is_available_and_was_not_asked(da
     assert manager.initiate_failover(standby, ["x"], known) == standby[2]
     assert manager.initiate_failover(standby, ["x", "b"], known) == standby[3]
     assert manager.initiate_failover(standby[:2], ["x"], known) is None
-
 
 
 def test_reading_is_kept_for_every_member_once_an_instant(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
