@@ -12,7 +12,7 @@ from typing import Any
 from ensemble_pipeline.domain import MICRO_PER_USD, MemberOpinion, Ranking, Reason
 from ensemble_pipeline.ensemble.code_version import code_version
 from ensemble_pipeline.forecasting.pooling import PRICE_CLIP, clip_probability, logit
-from ensemble_pipeline.store import calibrations, chain, contexts, markets, rankings
+from ensemble_pipeline.store import breakers, calibrations, chain, contexts, markets, rankings
 from ensemble_pipeline.store.calibrations import Calibration
 from ensemble_pipeline.store.database import Connection, Row
 from ensemble_pipeline.store.decisions import EnsembleDecision
@@ -50,6 +50,7 @@ def explain(connection: Connection, decision_id: int) -> dict[str, Any]:
                 decision,
                 chain.calls_on(connection, decision.snapshot_id),
                 chain.repeats_on(connection, decision.snapshot_id),
+                breakers.not_made_on(connection, decision.snapshot_id),
             ),
             "ranking": _ranking(ranking, names),
             "windows": chain.windows_behind(connection, decision.ranking_id, names),
@@ -77,13 +78,15 @@ def _market(connection: Connection, decision: EnsembleDecision) -> Mapping[str, 
     return {"market": asdict(snapshot.market), "quote": asdict(snapshot.quote), "regime": snapshot.regime}
 
 
-def _answers(decision: EnsembleDecision, calls: Sequence[Row], repeats: Mapping[str, Row]) -> list[dict[str, Any]]:
-    """Each member with its attempts, or the earlier answer that it gave again.
+def _answers(
+    decision: EnsembleDecision, calls: Sequence[Row], repeats: Mapping[str, Row], not_made: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Each member with its attempts, or the earlier answer that it gave again, or why it was not asked.
 
-    Who was asked and is no member (nobody answered, or it failed) comes last.
+    Who was asked, or was to be, and is no member (nobody answered, or it failed) comes last.
     """
     members = set(decision.models_consulted)
-    others = sorted({call["model_id"] for call in calls} - members)
+    others = sorted(({call["model_id"] for call in calls} | set(not_made)) - members)
     said = [*decision.members, *(MemberOpinion(name, None, None, None, 0.0) for name in others)]
     return [
         {
@@ -93,6 +96,7 @@ def _answers(decision: EnsembleDecision, calls: Sequence[Row], repeats: Mapping[
             "weight": member.weight,
             "propensity": member.propensity,
             "repeats": repeats.get(member.model_id),
+            "not_asked": not_made.get(member.model_id),
             "attempts": [_attempt(call) for call in calls if call["model_id"] == member.model_id],
         }
         for member in said

@@ -2,11 +2,15 @@
 
 from dataclasses import asdict
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from ensemble_pipeline.pipeline.resources import EnsembleResource
 from ensemble_pipeline.pipeline.tables import markdown_table
+
+if TYPE_CHECKING:
+    from ensemble_pipeline.store.health import ModelHealth
 
 
 @dg.asset_check(
@@ -80,6 +84,59 @@ def ledger_equals_calls(ensemble: EnsembleResource) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not any(off.values()), metadata={name: markdown_table(rows[:20]) for name, rows in off.items()}
     )
+
+
+@dg.asset_check(
+    asset="model_health",
+    description="Every model may be asked: no breaker is open, neither of a model nor of its provider.",
+)
+def no_breaker_open(ensemble: EnsembleResource) -> dg.AssetCheckResult:
+    """Show the models that are left alone, and why."""
+    closed_off = [it for it in _health(ensemble) if not it.is_available]
+    return dg.AssetCheckResult(
+        passed=not closed_off,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"models": markdown_table([{"model": it.model_name, "cause": it.cause} for it in closed_off])},
+    )
+
+
+@dg.asset_check(
+    asset="model_health",
+    description="As many models may be asked as a full ensemble needs answers; with fewer the trading is restricted.",
+)
+def enough_models_available(ensemble: EnsembleResource) -> dg.AssetCheckResult:
+    """Compare the models that may be asked with what a full ensemble demands."""
+    readings, options = _health(ensemble), ensemble.instance().settings.ensemble
+    available = sum(it.is_available for it in readings)
+    demanded = min(options.min_answers, len(readings))
+    return dg.AssetCheckResult(
+        passed=available >= demanded, metadata={"available": available, "demanded": demanded, "enabled": len(readings)}
+    )
+
+
+@dg.asset_check(
+    asset="model_health",
+    description="Of each model 95% of the answers came within the time that a decision may take.",
+)
+def answers_come_in_time(ensemble: EnsembleResource) -> dg.AssetCheckResult:
+    """Compare response times with the deadline of decisions."""
+    deadline_ms = ensemble.instance().settings.ensemble.decision_deadline_s * 1000
+    slow = [
+        {"model": it.model_name, "p95_response_time_ms": it.p95_response_time_ms, "timed_out": it.timed_out}
+        for it in _health(ensemble)
+        if it.timed_out or (it.p95_response_time_ms or 0) > deadline_ms
+    ]
+    return dg.AssetCheckResult(
+        passed=not slow,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"deadline_ms": deadline_ms, "slow": markdown_table(slow)},
+    )
+
+
+def _health(ensemble: EnsembleResource) -> "list[ModelHealth]":
+    from ensemble_pipeline.ensemble.fallback import FallbackManager
+
+    return list(FallbackManager(ensemble.instance()).check_provider_health().values())
 
 
 @dg.asset_check(
@@ -205,6 +262,9 @@ def no_model_degraded(ensemble: EnsembleResource) -> dg.AssetCheckResult:
 
 
 CHECKS = [
+    no_breaker_open,
+    enough_models_available,
+    answers_come_in_time,
     budgets_below_80_percent,
     budgets_below_95_percent,
     no_budget_used_up,

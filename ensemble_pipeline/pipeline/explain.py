@@ -87,6 +87,8 @@ def _answer_lines(answer: Mapping[str, Any], *, is_complete: bool) -> Iterator[s
             f"    gave forecast {repeats['forecast_id']} {where} again, {repeats['age_s']:.0f} s old, price moved "
             f"{_short(repeats['price_distance'])}, decision {repeats['decision_id']}: nothing was asked or paid"
         )
+    if answer["not_asked"] is not None:
+        yield f"    {one_line(answer['not_asked'], 2 * _WIDTH)}"
     for attempt in answer["attempts"]:
         yield (
             f"    attempt {attempt['attempt']} {attempt['status']}: "

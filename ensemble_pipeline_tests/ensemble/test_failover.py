@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from ensemble_pipeline.ensemble.consult import Consultation, consult
+from ensemble_pipeline.ensemble.explaining import explain
 from ensemble_pipeline.ensemble.fallback import FallbackManager
+from ensemble_pipeline.pipeline.explain import show_explanation
 from ensemble_pipeline.store import markets
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline_tests.ensemble.rush import Run, run_together
@@ -181,3 +183,17 @@ def test_who_asks_everybody_heeds_no_breaker_and_learns_all_the_same(
         asked = ask(play)
         assert (asked.answered, asked.failed, asked.not_asked) == (24, 6, 0)
         assert not FallbackManager(play.instance).check_provider_health()[PRIMARY].is_available
+
+
+def test_explanation_says_why_a_member_was_not_asked(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with playing(database, monkeypatch, *(f"M{number}-1" for number in range(8)), ensemble=ONE) as play:
+        keep(play, PRIMARY, SECOND)
+        play.scan()
+        play.fault("xai", "unavailable", count=None)
+        recorded = play.decide()
+        with database.connection() as connection:
+            chains = [explain(connection, it) for it in recorded.decision_ids]
+        said = [answer for it in chains for answer in it["answers"] if answer["model"] == PRIMARY]
+        not_asked = [answer for answer in said if answer["not_asked"]]
+        assert len(not_asked) == len(play.rows("select from calls_not_made"))
+        assert "its breaker is open" in show_explanation(next(it for it in chains if not_asked[0] in it["answers"]))

@@ -1,6 +1,9 @@
 """How the models answer."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -8,24 +11,72 @@ from ensemble_pipeline.pipeline.assets.markets import FORECAST_LOG
 from ensemble_pipeline.pipeline.resources import EnsembleResource
 from ensemble_pipeline.pipeline.tables import markdown_table
 
+if TYPE_CHECKING:
+    from ensemble_pipeline.ensemble.instance import Instance
+    from ensemble_pipeline.store.health import ModelHealth
+
+_HISTORY = timedelta(days=7)
+
 
 @dg.asset(
     deps=[FORECAST_LOG],
     group_name="health",
     kinds={"postgres"},
     description=(
-        "Availability, failures in a row, latency and breaker state of each model over the last day, from its real "
-        "calls. A model with an open breaker is not asked until its rest is over."
+        "How each model answered over the last day, from its real calls: success, response times, unreadable answers, "
+        "refusals; the state of its breaker and its provider's, with every change of the last week and its cause. "
+        "Providers that had no traffic are probed. A model whose breaker is open is not asked until one call may try."
     ),
 )
 async def model_health(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
-    """Read and keep every model's health."""
+    """Read and keep every model's health, and look for what is wrong with it."""
     from ensemble_pipeline.ensemble.fallback import FallbackManager
+    from ensemble_pipeline.ensemble.health_alerts import watch_health
+    from ensemble_pipeline.store.breakers import transitions_since
 
-    readings = await FallbackManager(ensemble.instance()).record_health()
+    instance = ensemble.instance()
+    readings = await FallbackManager(instance).record_health()
+    change = watch_health(instance)
+    with instance.database.connection() as connection:
+        changes = transitions_since(connection, instance.clock.now() - _HISTORY)
     return dg.MaterializeResult(
         metadata={
             "unavailable": sum(not reading.is_available for reading in readings),
+            "breakers": _history(instance, readings),
             "models": markdown_table([asdict(reading) for reading in readings]),
+            "changes": markdown_table([dict(row) for row in reversed(changes)]),
+            "alerts_raised": change.raised,
+            "alerts_resolved": change.resolved,
         }
     )
+
+
+def _history(instance: "Instance", readings: "Sequence[ModelHealth]") -> dg.MarkdownMetadataValue:
+    from ensemble_pipeline.pipeline.plots import HealthStrip, health_history
+    from ensemble_pipeline.store.breakers import PROVIDER, transitions_since
+
+    now = instance.clock.now()
+    with instance.database.connection() as connection:
+        # a breaker may have been opened before what is shown
+        rows = transitions_since(connection, now - 2 * _HISTORY)
+    providers = {member.name: member.provider for member in instance.settings.enabled_members}
+    strips = [
+        HealthStrip(
+            it.model_name,
+            [(row["at"], row["to_state"]) for row in rows if row["model_id"] == it.model_name],
+            it.calls,
+            it.success_share,
+            it.p95_response_time_ms,
+        )
+        for it in readings
+    ]
+    of_providers = [
+        HealthStrip(f"{name} (provider)", changes)
+        for name in sorted(set(providers.values()))
+        if (
+            changes := [
+                (row["at"], row["to_state"]) for row in rows if (row["provider"], row["model_id"]) == (name, PROVIDER)
+            ]
+        )
+    ]
+    return health_history([*strips, *of_providers], now - _HISTORY, now)

@@ -6,6 +6,7 @@ the UI (svg.py).
 
 from ensemble_pipeline.pipeline.plots.day_so_far import SpendReading, day_so_far
 from ensemble_pipeline.pipeline.plots.efficiency import Bought, efficiency_plot
+from ensemble_pipeline.pipeline.plots.health import HealthStrip, health_history
 from ensemble_pipeline.pipeline.plots.heat_map import STRENGTH, WEAKNESS, heat_map
 from ensemble_pipeline.pipeline.plots.ranking import RankedModel, ranking_plot
 from ensemble_pipeline.pipeline.plots.reliability import reliability_diagram
@@ -16,10 +17,12 @@ __all__ = [
     "WEAKNESS",
     "Bought",
     "DayCost",
+    "HealthStrip",
     "RankedModel",
     "SpendReading",
     "day_so_far",
     "efficiency_plot",
+    "health_history",
     "heat_map",
     "ranking_plot",
     "reliability_diagram",
