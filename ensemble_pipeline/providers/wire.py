@@ -27,6 +27,7 @@ from ensemble_pipeline.providers.http_errors import (
     error_from_status,
     said_by,
 )
+from ensemble_pipeline.providers.repeats import Repeats
 from ensemble_pipeline.providers.texts import one_line
 
 CONNECT_TIMEOUT_S = 5.0
@@ -50,6 +51,7 @@ class Wire:
 
     def __init__(self, endpoint: Endpoint, headers: Mapping[str, str], max_connections: int) -> None:
         self.endpoint = endpoint
+        self._repeats = Repeats()
         try:
             self._client = httpx.AsyncClient(
                 base_url=endpoint.base_url,
@@ -93,6 +95,10 @@ class Wire:
             raise error_from_response(response, self.endpoint)
         data = self._decode(response)
         self._check_error_inside(data, response)
+        if method == "POST" and self._repeats.is_anothers(response.request.content, response.content, data):
+            # what was meant as the answer is still to come on this connection
+            await response.extensions["network_stream"].aclose()
+            raise bad_reply(self.endpoint, "the reply is the one to another question, delivered again")
         said_ms = _provider_ms(response.headers)
         return WireReply(data, watch.elapsed_ms() if said_ms is None else said_ms)
 
