@@ -17,6 +17,7 @@
     │           ├── ForecastRangeError      a forecast is no probability
     │           ├── DuplicateScoreError     a forecast is scored already
     │           ├── UnknownMarketError      a settlement of a market nobody listed
+    │           ├── SettledMarketError      a market listed as open after it settled
     │           └── EarlyResolutionError    a resolution before its question opened
     ├── VenueError                 the venue answered something unusable
     │   └── VenueUnavailableError  the venue did not answer, or asked to slow down
@@ -95,6 +96,10 @@ class DuplicateScoreError(RefusedRowError):
 
 class UnknownMarketError(RefusedRowError):
     """A venue settled a market that was never listed."""
+
+
+class SettledMarketError(RefusedRowError):
+    """A venue lists a market as open whose settlement stands."""
 
 
 class EarlyResolutionError(RefusedRowError):

@@ -8,10 +8,11 @@ import numpy as np
 
 from ensemble_pipeline.domain import Listing, MarketStatus, Quote, RejectedRow, RequestReason, VolatilityRegime
 from ensemble_pipeline.ensemble.instance import Instance
-from ensemble_pipeline.errors import VenueError
+from ensemble_pipeline.errors import SettledMarketError, VenueError
 from ensemble_pipeline.forecasting.pooling import clip_probability, logit
 from ensemble_pipeline.forecasting.volatility import daily_logit_volatility, regime
 from ensemble_pipeline.store import markets as store
+from ensemble_pipeline.store.resolutions import settled_among
 from ensemble_pipeline.store.worlds import note_look
 from ensemble_pipeline.venues.base import Venue
 
@@ -33,13 +34,20 @@ async def scan_markets(instance: Instance, venue: Venue, cursor: str | None) -> 
     """Read open markets and request a decision on each one that is due, in batches, in one transaction.
 
     Markets and requests are saved together before the cursor moves on: whoever dies in between reads them again and
-    finds them requested.
+    finds them requested. A market that settled and is listed as open counts as settled, until the venue takes its
+    settlement back; the row is kept under `rejected_rows`.
     """
     now = instance.clock.now()
     listings, rejected, next_cursor = await _read_pages(instance, venue, cursor)
-    current = [replace(listing, quote=replace(listing.quote, observed_at=now)) for listing in listings]
-    eligible = [listing for listing in current if _is_eligible(listing, now, instance)]
     with instance.database.connection() as connection:
+        settled = settled_among(connection, list(listings))
+        rejected += [_settled_already(market_id) for market_id in sorted(settled)]
+        current = [
+            replace(listing, quote=replace(listing.quote, observed_at=now))
+            for market_id, listing in listings.items()
+            if market_id not in settled
+        ]
+        eligible = [listing for listing in current if _is_eligible(listing, now, instance)]
         store.save_listings(connection, current, now)
         refused = store.save_rejected(connection, rejected, now)
         looks = store.last_looks(connection, [listing.market.market_id for listing in eligible])
@@ -67,8 +75,9 @@ async def scan_markets(instance: Instance, venue: Venue, cursor: str | None) -> 
 
 async def _read_pages(
     instance: Instance, venue: Venue, cursor: str | None
-) -> tuple[list[Listing], list[RejectedRow], str | None]:
-    listings: list[Listing] = []
+) -> tuple[dict[str, Listing], list[RejectedRow], str | None]:
+    # by market: pages that repeat a row repeat nothing here, and what was said last counts
+    listings: dict[str, Listing] = {}
     rejected: list[RejectedRow] = []
     passed: set[str | None] = set()
     while len(listings) < instance.settings.scan.max_open_markets:
@@ -76,12 +85,17 @@ async def _read_pages(
             raise VenueError(f"{venue.name} goes round in its list of open markets: cursor {cursor!r} came back")
         passed.add(cursor)
         page = await venue.open_markets(cursor)
-        listings.extend(page.listings)
+        listings.update((listing.market.market_id, listing) for listing in page.listings)
         rejected.extend(page.rejected)
         cursor = page.next_cursor
         if cursor is None:
             break
     return listings, rejected, cursor
+
+
+def _settled_already(market_id: str) -> RejectedRow:
+    error = SettledMarketError(f"{market_id} is listed as open, though it settled: it counts as settled")
+    return RejectedRow.of("listing", market_id, error)
 
 
 def _is_eligible(listing: Listing, now: datetime, instance: Instance) -> bool:

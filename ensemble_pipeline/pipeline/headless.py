@@ -15,7 +15,7 @@ from dagster._core.storage.event_log import SqlEventLogStorage
 
 from ensemble_pipeline.clock import ceil_hour
 from ensemble_pipeline.ensemble.instance import Instance
-from ensemble_pipeline.errors import EnsembleError
+from ensemble_pipeline.errors import EnsembleError, VenueError
 from ensemble_pipeline.pipeline.jobs import QUIET_CONSOLE, bury_dead_runs
 from ensemble_pipeline.pipeline.pending import has_looked
 from ensemble_pipeline.pipeline.resources import EnsembleResource
@@ -61,6 +61,7 @@ class Conductor:
         self._dagster = dagster
         self._timeline = timeline
         self._cursors: dict[str, str | None] = {}
+        self._unusable = ""
         self.played = Played()
 
     def play(self, on_step: Callable[[datetime], None]) -> Played:
@@ -99,8 +100,8 @@ class Conductor:
             if has_looked(self._instance):
                 return
         raise EnsembleError(
-            f"the venue did not answer at {self._clock.now().isoformat()}, though asked {_MOST_LOOKS} times: nothing "
-            "of the world was passed over; start again, and it goes on from there"
+            f"the venue did not answer usably at {self._clock.now().isoformat()}, though asked {_MOST_LOOKS} times: "
+            f"nothing of the world was passed over; start again, and it goes on from there. {self._unusable}".rstrip()
         )
 
     def _tick(self, schedules: dg.ScheduleEvaluationContext) -> int:
@@ -122,7 +123,12 @@ class Conductor:
             resources={"ensemble": EnsembleResource.of(self._instance)},
             definitions=self._definitions,
         ) as context:
-            data = sensor.evaluate_tick(context)
+            try:
+                data = sensor.evaluate_tick(context)
+            except VenueError as error:
+                # a failed tick where a daemon ticks; here it is a look that has to be repeated
+                self._unusable = str(error)
+                return 0
         self._cursors[sensor.name] = data.cursor
         for event in data.asset_events:
             self._dagster.report_runless_asset_event(event)

@@ -69,7 +69,7 @@ class FaultKind(StrEnum):
     WRONG_RESULT = "wrong_result"
 
 
-_OF_PROVIDERS = frozenset(
+OF_PROVIDERS = frozenset(
     {
         FaultKind.RETIRED_MODEL,
         FaultKind.KEY_ECHO,
@@ -94,7 +94,7 @@ PAGE_KINDS = frozenset(
         FaultKind.CURSOR_AGAIN,
     }
 )
-_OF_THE_VENUE = PAGE_KINDS | {FaultKind.ONE_SIDED, FaultKind.BACKWARDS, FaultKind.WRONG_RESULT}
+OF_THE_VENUE = PAGE_KINDS | {FaultKind.ONE_SIDED, FaultKind.BACKWARDS, FaultKind.WRONG_RESULT}
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -140,9 +140,9 @@ class Fault(BaseModel):
     def _must_fit_together(self) -> "Fault":
         if self.target != VENUE and self.target not in PROVIDERS:
             raise ValueError(f"target {self.target!r} is unknown; known: {', '.join((*PROVIDERS, VENUE))}")
-        if self.target == VENUE and self.kind in _OF_PROVIDERS:
+        if self.target == VENUE and self.kind in OF_PROVIDERS:
             raise ValueError(f"kind {self.kind} is one of providers, not of the venue")
-        if self.target != VENUE and self.kind in _OF_THE_VENUE:
+        if self.target != VENUE and self.kind in OF_THE_VENUE:
             raise ValueError(f"kind {self.kind} is one of the venue, not of providers")
         if self.target == VENUE and self.model is not None:
             raise ValueError("the venue has no models: leave `model` out")
@@ -157,7 +157,7 @@ class Fault(BaseModel):
         if self.target == VENUE or call.is_completion:
             return True
         # a list of models holds no answer that could be altered
-        return self.path is not None and self.kind not in _OF_PROVIDERS
+        return self.path is not None and self.kind not in OF_PROVIDERS
 
 
 def read_fault(asked: object) -> Fault:

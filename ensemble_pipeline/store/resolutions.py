@@ -24,6 +24,15 @@ def awaited_tickers(connection: Connection, resolved_after: datetime) -> list[st
     return [row["ticker"] for row in rows]
 
 
+def settled_among(connection: Connection, market_ids: Sequence[str]) -> frozenset[str]:
+    """Those of the markets whose settlement stands."""
+    rows = connection.execute(
+        f"select r.market_id from resolutions r where r.market_id = any(%s) and not r.is_withdrawn and {IS_NEWEST}",
+        [list(market_ids)],
+    )
+    return frozenset(row["market_id"] for row in rows)
+
+
 def save_settlements(connection: Connection, settlements: Sequence[Settlement], now: datetime) -> list[str]:
     """Append settlements that say something new about a known market; returns the markets concerned.
 

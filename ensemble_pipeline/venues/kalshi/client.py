@@ -122,21 +122,27 @@ class KalshiVenue:
     async def settlements(self, tickers: Sequence[str]) -> SettlementBatch:
         """Which of `tickers` settled, finally: until then a result can be disputed and amended.
 
-        All or nothing: a page that fails fails the call. Kalshi lists a settled market for about three months.
-        Raises as `open_markets` does.
+        All or nothing: a page that fails fails the call. Of a market whose rows contradict each other nothing is taken.
+        Kalshi lists a settled market for about three months. Raises as `open_markets` does.
         """
-        settlements: list[Settlement] = []
-        unsettled: list[str] = []
+        said: dict[str, Settlement | str] = {}
         rejected: list[RejectedRow] = []
+        contradicted: set[str] = set()
         async for raw in self._market_rows(tickers):
             row = read_settlement(raw)
             if isinstance(row, RejectedRow):
                 rejected.append(row)
-            elif isinstance(row, Settlement):
-                settlements.append(row)
-            else:
-                unsettled.append(row)
-        return SettlementBatch(tuple(settlements), tuple(unsettled), tuple(rejected))
+                continue
+            market_id = row if isinstance(row, str) else row.market_id
+            if said.setdefault(market_id, row) != row:
+                contradicted.add(market_id)
+        rejected += [_contradiction(market_id) for market_id in sorted(contradicted)]
+        taken = [row for market_id, row in said.items() if market_id not in contradicted]
+        return SettlementBatch(
+            tuple(row for row in taken if isinstance(row, Settlement)),
+            tuple(row for row in taken if isinstance(row, str)),
+            tuple(rejected),
+        )
 
     async def aclose(self) -> None:
         """Release the connections."""
@@ -194,6 +200,10 @@ class KalshiVenue:
 
     def _stuck(self, cursor: str) -> VenueError:
         return VenueError(f"Kalshi's pages run in a circle: cursor {cursor[:80]!a} came back. Nothing was taken.")
+
+
+def _contradiction(market_id: str) -> RejectedRow:
+    return RejectedRow("settlement", market_id, "was told twice in one look, and differently: nothing of it was taken")
 
 
 def _decode(response: httpx.Response, path: str) -> Mapping[str, Any]:
