@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from datetime import date, datetime
@@ -13,6 +14,7 @@ import click
 from ensemble_pipeline import __version__
 from ensemble_pipeline.domain import Strategy
 from ensemble_pipeline.errors import EnsembleError
+from ensemble_pipeline.providers.texts import printable
 
 if TYPE_CHECKING:
     from dagster import Definitions
@@ -24,6 +26,11 @@ _PATH = click.Path(path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
+
+
+def _say(text: str, *, is_error: bool = False) -> None:
+    """Print lines of which others wrote parts: no character of them may steer the terminal."""
+    click.echo("\n".join(map(printable, text.split("\n"))), err=is_error)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -122,7 +129,7 @@ def status(as_json: bool) -> None:
     from ensemble_pipeline.pipeline.status import read_status, show_status
 
     state = read_status()
-    click.echo(json.dumps(state, indent=2, default=str) if as_json else show_status(state))
+    _say(json.dumps(state, indent=2, default=str) if as_json else show_status(state))
 
 
 @cli.command()
@@ -137,7 +144,7 @@ def doctor(as_json: bool, port: int) -> None:
         click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:
         for finding in findings:
-            click.echo(finding.as_line())
+            _say(finding.as_line())
     if any(finding.is_fatal for finding in findings):
         sys.exit(1)
 
@@ -170,7 +177,7 @@ def costs(as_json: bool) -> None:
     from ensemble_pipeline.pipeline.budget import read_costs, show_costs
 
     report = read_costs()
-    click.echo(json.dumps(report, indent=2) if as_json else show_costs(report))
+    _say(json.dumps(report, indent=2) if as_json else show_costs(report))
 
 
 @cli.group()
@@ -185,7 +192,7 @@ def show_budget(as_json: bool) -> None:
     from ensemble_pipeline.pipeline import budget as room
 
     found = room.read_budget()
-    click.echo(json.dumps(room.budget_json(*found), indent=2, default=str) if as_json else room.show_budget(*found))
+    _say(json.dumps(room.budget_json(*found), indent=2, default=str) if as_json else room.show_budget(*found))
 
 
 @budget.command("disputes")
@@ -193,7 +200,7 @@ def show_disputes() -> None:
     """Costs so far beyond the worst case that they are not believed; their models are not asked."""
     from ensemble_pipeline.pipeline import budget as room
 
-    click.echo(room.show_disputes(room.read_disputes()))
+    _say(room.show_disputes(room.read_disputes()))
 
 
 @budget.command("accept")
@@ -203,7 +210,7 @@ def accept_dispute(number: int, cause: str) -> None:
     """Book what a disputed bill claims, on the day of its call; the model may be asked again."""
     from ensemble_pipeline.pipeline import budget as room
 
-    click.echo(room.decide(number, "accepted", cause))
+    _say(room.decide(number, "accepted", cause))
 
 
 @budget.command("reject")
@@ -213,7 +220,7 @@ def reject_dispute(number: int, cause: str) -> None:
     """Leave a disputed bill as it is booked; the model may be asked again."""
     from ensemble_pipeline.pipeline import budget as room
 
-    click.echo(room.decide(number, "rejected", cause))
+    _say(room.decide(number, "rejected", cause))
 
 
 @cli.command()
@@ -224,7 +231,7 @@ def explain(decision_id: int, as_json: bool) -> None:
     from ensemble_pipeline.pipeline.explain import read_explanation, show_explanation
 
     found = read_explanation(decision_id)
-    click.echo(json.dumps(found, indent=2) if as_json else show_explanation(found))
+    _say(json.dumps(found, indent=2) if as_json else show_explanation(found))
 
 
 @cli.command()
@@ -249,7 +256,7 @@ def replay(
     alternative = Alternative(None if strategy is None else Strategy(strategy), dict(map(_setting, changes)))
     is_alternative = bool(strategy or changes)
     summary = replay_summary(read_replays(None if is_all else decision_id, alternative), is_alternative=is_alternative)
-    click.echo(json.dumps(summary, indent=2, default=str) if as_json else show_replay(summary))
+    _say(json.dumps(summary, indent=2, default=str) if as_json else show_replay(summary))
     if summary["different"] and not is_alternative:
         sys.exit(1)
 
@@ -272,7 +279,7 @@ def backtest(archives: tuple[Path, ...], report: Path, prices: Path | None) -> N
     """Decide archives row by row as of their time, by all strategies; writes FILE and an HTML page beside it."""
     from ensemble_pipeline.pipeline.backtest import page_beside, run_backtest, show_reports
 
-    click.echo(show_reports(run_backtest(archives, report, prices)))
+    _say(show_reports(run_backtest(archives, report, prices)))
     click.echo(f"{report} and {page_beside(report)} written")
 
 
@@ -283,7 +290,7 @@ def decide_now(market_id: str, agreement: bool) -> None:
     """Decide about one known market now, on paper, and record it like every other decision."""
     from ensemble_pipeline.pipeline.on_demand import decide_on_demand, show_decision
 
-    click.echo(show_decision(decide_on_demand(market_id, agreement)))
+    _say(show_decision(decide_on_demand(market_id, agreement)))
 
 
 @cli.group()
@@ -325,11 +332,13 @@ def sandbox(
 ) -> None:
     """Serve a world on loopback; started by `demo`, which passes the database with the clock."""
     from ensemble_pipeline.pipeline.resources import open_instance
+    from ensemble_pipeline.pipeline.worlds import sandbox_keys
     from ensemble_pipeline.sandbox.control import read_script
     from ensemble_pipeline.sandbox.serve import serve
 
     world = _spec(archive, first, last, seed, days, markets_per_day).open()
-    serve(world, open_instance().clock, port, faults=() if faults is None else read_script(faults))
+    script = () if faults is None else read_script(faults)
+    serve(world, open_instance().clock, port, faults=script, keys=sandbox_keys(os.environ))
 
 
 def main() -> None:
@@ -343,7 +352,7 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except EnsembleError as error:
-        click.echo(f"ensemble: {error}", err=True)
+        _say(f"ensemble: {error}", is_error=True)
         sys.exit(1)
 
 

@@ -25,6 +25,7 @@ from ensemble_pipeline.pipeline.worlds import (
     home_key,
     open_home,
     played,
+    sandbox_keys,
     world_environment,
 )
 from ensemble_pipeline.sandbox.control import read_script
@@ -104,7 +105,8 @@ def run_demo(options: DemoOptions, load_definitions: "Callable[[], dg.Definition
         launcher.prepare_dagster_home(home)
         family = stack.enter_context(_family(home))
         sandbox_url = launcher.start_sandbox(family, options.spec, launcher.inherited(), options.faults)
-        stack.enter_context(played(home, world_environment(world, sandbox_url, options.member_policy)))
+        environment = world_environment(world, sandbox_url, options.member_policy, sandbox_keys(os.environ))
+        stack.enter_context(played(home, environment))
         instance, clock = stack.enter_context(_instance(load_settings(), home.database_url))
         if stop is None:
             return _play_to_the_end(options, world, instance, clock, home, load_definitions(), say)

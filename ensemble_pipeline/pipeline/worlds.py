@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -13,6 +13,8 @@ from pathlib import Path
 from ensemble_pipeline.errors import DatabaseError, UserError
 from ensemble_pipeline.replay.archive import read_archive
 from ensemble_pipeline.replay.archive_world import ArchiveWorld
+from ensemble_pipeline.sandbox.asking import SANDBOX_KEY
+from ensemble_pipeline.sandbox.faults import PROVIDERS
 from ensemble_pipeline.sandbox.synthetic import SyntheticWorld
 from ensemble_pipeline.sandbox.world import World, WorldModel
 from ensemble_pipeline.settings import Settings, load_settings
@@ -21,7 +23,6 @@ from ensemble_pipeline.store.embedded import EmbeddedServer, start_embedded
 from ensemble_pipeline.store.migrate import current_revision, migrate
 from ensemble_pipeline.store.worlds import LIVE, claim_world, world_key_of
 
-SANDBOX_KEY = "sandbox"
 _KEY_VARIABLE = "ENSEMBLE_SANDBOX_KEY"
 _CURRENT = "current_database"
 _ENVIRONMENT = "played_environment.json"
@@ -72,12 +73,28 @@ def history_environment(first: date, last: date) -> dict[str, str]:
     return {"ENSEMBLE_HISTORY_START": first.isoformat(), "ENSEMBLE_HISTORY_END": last.isoformat()}
 
 
-def world_environment(world: World, sandbox_url: str, member_policy: str) -> dict[str, str]:
+def key_variable(provider: str) -> str:
+    """The environment variable that may hold a key for the sandbox's `provider`, in place of the usual one."""
+    return f"{_KEY_VARIABLE}_{provider.upper()}"
+
+
+def sandbox_keys(environ: Mapping[str, str]) -> dict[str, str]:
+    """The keys by provider that the environment names for the sandbox; the others take ``sandbox``."""
+    named = {provider: environ.get(key_variable(provider), "") for provider in PROVIDERS}
+    return {provider: key for provider, key in named.items() if key}
+
+
+def world_environment(
+    world: World, sandbox_url: str, member_policy: str, own_keys: Collection[str] = ()
+) -> dict[str, str]:
     """The settings, as environment variables, of an instance that lives in `world`.
 
-    The sandbox and the real services differ in base URLs and keys alone. An archive is decided again at each of its
-    instants, whatever their distance; asking all its members may cost more per decision than an operator would pay.
-    A synthetic market errs by much, and the ensemble is given half the weight against it from the start.
+    The sandbox and the real services differ in base URLs and keys alone. The providers in `own_keys` have theirs in
+    variables of their own, which are not repeated here: what this returns is written to a file.
+
+    An archive is decided again at each of its instants, whatever their distance; asking all its members may cost more
+    per decision than an operator would pay. A synthetic market errs by much, and the ensemble is given half the weight
+    against it from the start.
     """
     variables = {
         "ENSEMBLE_KALSHI_BASE_URL": f"{sandbox_url}/trade-api/v2",
@@ -89,7 +106,7 @@ def world_environment(world: World, sandbox_url: str, member_policy: str) -> dic
     for provider in sorted({model.provider for model in world.models}):
         prefix = f"ENSEMBLE_PROVIDERS__{provider.upper()}"
         variables[f"{prefix}__BASE_URL"] = f"{sandbox_url}/providers/{provider}/v1"
-        variables[f"{prefix}__API_KEY_ENV"] = _KEY_VARIABLE
+        variables[f"{prefix}__API_KEY_ENV"] = key_variable(provider) if provider in own_keys else _KEY_VARIABLE
     if world.kind == "archive":
         variables |= {"ENSEMBLE_SCAN__REASSESS_HOURS": "0", "ENSEMBLE_SCAN__MAX_HORIZON_DAYS": "36500"}
     if world.kind == "synthetic":

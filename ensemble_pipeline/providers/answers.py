@@ -13,6 +13,7 @@ from ensemble_pipeline.errors import EnsembleError
 from ensemble_pipeline.providers.texts import one_line
 
 REASONING_LENGTH = 2000
+TEXT_LENGTH = 100_000
 
 ANSWER_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -37,7 +38,8 @@ class UnreadableAnswerError(EnsembleError):
 def read_answer(text: str) -> Answer:
     """The answer that `text` states.
 
-    The text must hold exactly one JSON object, alone, in a code fence or amid prose without braces. `p_yes` must be
+    The text must hold exactly one JSON object, alone, in a code fence or amid prose without braces, within 100,000
+    characters: no answer of a few hundred words is longer. `p_yes` must be
     a number in [0, 1]. `confidence` in [0, 1] may be missing or null and is then ``max(p_yes, 1 - p_yes)``.
     `reasoning` may be missing; it comes back on one line of at most 2,000 characters. Other keys are ignored.
 
@@ -47,6 +49,8 @@ def read_answer(text: str) -> Answer:
     >>> read_answer('I think so. {"p_yes": 0.7, "reasoning": "Polls."}')
     Answer(p_yes=0.7, confidence=0.7, reasoning='Polls.')
     """
+    if len(text) > TEXT_LENGTH:
+        raise UnreadableAnswerError(f"the text has over {TEXT_LENGTH} characters")
     fields = _only_object(text)
     if "p_yes" not in fields:
         raise UnreadableAnswerError("the object has no p_yes")

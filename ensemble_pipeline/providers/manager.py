@@ -11,7 +11,7 @@ from typing import Self
 
 from ensemble_pipeline.domain import CallStatus, ModelReply
 from ensemble_pipeline.errors import CredentialsError, SettingsError
-from ensemble_pipeline.providers.answers import UnreadableAnswerError, read_answer
+from ensemble_pipeline.providers.answers import TEXT_LENGTH, UnreadableAnswerError, read_answer
 from ensemble_pipeline.providers.anthropic import AnthropicClient
 from ensemble_pipeline.providers.base import ModelCatalogue, Prompt, ProviderClient, RawReply
 from ensemble_pipeline.providers.http_errors import Endpoint
@@ -133,7 +133,8 @@ def _to_reply(raw: RawReply, cost: Cost) -> ModelReply:
     return ModelReply(
         status=status,
         response_model=raw.response_model,
-        text=raw.text,
+        # of what is beyond all bounds a part is enough to see what came
+        text=raw.text[:TEXT_LENGTH],
         usage=raw.usage,
         latency_ms=raw.latency_ms,
         cost_micro_usd=cost.micro_usd,

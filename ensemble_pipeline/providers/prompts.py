@@ -1,7 +1,8 @@
 """Versioned prompt files (``prompts/*.md``) and how a market is put into them.
 
 The words of a market and of evidence are untrusted: they enter as one line of ASCII JSON between two marker lines, so
-no title can end the block, open another or forge a line. The market's price is shown only to who asks for it: a
+no title can end the block, open another or forge a line. Nor can one forge the marks by which some servers tell roles
+apart: these read them in whatever a prompt holds. The market's price is shown only to who asks for it: a
 forecast that has seen it says nothing new.
 """
 
@@ -22,11 +23,16 @@ BEGIN_MARKER = "BEGIN MARKET DATA"
 END_MARKER = "END MARKET DATA"
 RULES_LENGTH = 8000
 QUESTION_LENGTH = 1000
+CATEGORY_LENGTH = 100
+# longer than any a venue gives, so that one that is read from a venue is never cut
+MARKET_ID_LENGTH = 300
 EVIDENCE_PIECES = 8
 EVIDENCE_LENGTH = 600
 SOURCE_LENGTH = 120
 PLACEHOLDER = "{{market}}"
 
+# written as JSON escapes, which models read as well; no character of them belongs to JSON's own syntax
+_ROLE_MARKS = (("<", "\\u003c"), (">", "\\u003e"), ("[INST", "\\u005bINST"), ("[/INST", "\\u005b/INST"))
 _SYSTEM_LINE = "--- system\n"
 _USER_LINE = "--- user\n"
 
@@ -40,9 +46,9 @@ def build_prompt(
 ) -> Prompt:
     """The prompt of `role` about `market`, as asked at `asked_at` (timezone-aware).
 
-    Rules beyond 8,000 and questions beyond 1,000 characters are cut, with a mark. Of the evidence the 8 newest pieces
-    are shown, each cut after 600 characters, and how many older ones are not. `price`, the market's probability of
-    YES, is shown where it is given.
+    Rules beyond 8,000, questions beyond 1,000 and categories beyond 100 characters are cut, with a mark. Of the
+    evidence the 8 newest pieces are shown, each cut after 600 characters, and how many older ones are not. `price`,
+    the market's probability of YES, is shown where it is given.
 
     Raises:
         SettingsError: no prompt file has the name `role`; the message lists those there are.
@@ -52,7 +58,7 @@ def build_prompt(
     data = _market_data(market, asked_at) | _evidence_data(evidence, asked_at)
     if price is not None:
         data["market_price"] = round(price, 4)
-    block = f"{BEGIN_MARKER}\n{json.dumps(data, ensure_ascii=True)}\n{END_MARKER}"
+    block = f"{BEGIN_MARKER}\n{_quoted(data)}\n{END_MARKER}"
     user = wording.template.replace(PLACEHOLDER, block)
     return Prompt(role, wording.version, wording.prompt_hash, wording.system, user)
 
@@ -88,13 +94,20 @@ def known_roles() -> tuple[str, ...]:
 
 def _market_data(market: Market, asked_at: datetime) -> dict[str, Any]:
     return {
-        "market_id": market.market_id,
+        "market_id": _cut(market.market_id, MARKET_ID_LENGTH),
         "question": _cut(market.question, QUESTION_LENGTH),
         "rules": _cut(market.rules, RULES_LENGTH),
-        "category": market.category,
+        "category": _cut(market.category, CATEGORY_LENGTH),
         "closes_at": require_utc(market.closes_at, "closes_at").isoformat(),
         "today": require_utc(asked_at, "asked_at").date().isoformat(),
     }
+
+
+def _quoted(data: dict[str, Any]) -> str:
+    written = json.dumps(data, ensure_ascii=True)
+    for mark, escaped in _ROLE_MARKS:
+        written = written.replace(mark, escaped)
+    return written
 
 
 def _evidence_data(evidence: Sequence[Evidence], asked_at: datetime) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class FaultKind(StrEnum):
     WRONG_MODEL = "wrong_model"
     REFUSAL = "refusal"
     PROSE = "prose"
+    HOSTILE = "hostile"
     P_PERCENT = "p_percent"
     P_SIXTY = "p_sixty"
     P_NAN = "p_nan"
@@ -78,6 +79,7 @@ OF_PROVIDERS = frozenset(
         FaultKind.WRONG_MODEL,
         FaultKind.REFUSAL,
         FaultKind.PROSE,
+        FaultKind.HOSTILE,
         FaultKind.P_PERCENT,
         FaultKind.P_SIXTY,
         FaultKind.P_NAN,

@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -23,18 +23,26 @@ HOST = "127.0.0.1"
 _PARENT_CHECK_S = 0.5
 
 
-def serve(world: World, clock: Clock, port: int, parent_pid: int | None = None, faults: Iterable[Fault] = ()) -> None:
+def serve(
+    world: World,
+    clock: Clock,
+    port: int,
+    parent_pid: int | None = None,
+    faults: Iterable[Fault] = (),
+    keys: Mapping[str, str] | None = None,
+) -> None:
     """Serve until told to stop, or until the parent process is gone.
 
     `parent_pid` is the process whose end ends the server; the present parent where it is not given. A launcher
     passes its own id, which also covers its dying before this function was reached. `port` 0 takes a free one.
-    `faults` strike in their order from the first call on.
+    `faults` strike in their order from the first call on; `keys` by provider, where one accepts another than
+    ``sandbox``.
 
     Raises:
         PortTakenError: another program listens on `port`.
     """
     listener = bind(port)
-    server = create_server(create_app(world, clock, faults))
+    server = create_server(create_app(world, clock, faults, keys))
     done = threading.Event()
     watch = threading.Thread(
         target=_watch_parent, args=(server, parent_pid or os.getppid(), done), name="parent-watch", daemon=True

@@ -9,6 +9,7 @@ from ensemble_pipeline.errors import InputError
 from ensemble_pipeline.store.database import Connection
 
 SOURCE_LENGTH = 200
+TEXT_LENGTH = 50_000
 
 
 def save_evidence(connection: Connection, market_id: str, evidence: Sequence[Evidence], now: datetime) -> int:
@@ -17,7 +18,8 @@ def save_evidence(connection: Connection, market_id: str, evidence: Sequence[Evi
     A piece with the market, source, time and text of one that is kept changes nothing.
 
     Raises:
-        InputError: a piece is dated after `now`, lacks source or text, or its source has over 200 characters.
+        InputError: a piece is dated after `now`, lacks source or text, or has more than 200 characters of source or
+            50,000 of text.
     """
     return sum(
         connection.execute(
@@ -49,10 +51,10 @@ def evidence_known(
 
 def _checked(piece: Evidence, now: datetime) -> datetime:
     """The time a piece was published, once the piece is known to be fit to be kept."""
-    if not piece.text or not 0 < len(piece.source) <= SOURCE_LENGTH:
+    if not 0 < len(piece.text) <= TEXT_LENGTH or not 0 < len(piece.source) <= SOURCE_LENGTH:
         raise InputError(
-            f"evidence needs a text and a source of at most {SOURCE_LENGTH} characters; "
-            f"these have {len(piece.text)} and {len(piece.source)}. Name both, the source shortened if need be."
+            f"evidence needs a text of at most {TEXT_LENGTH} and a source of at most {SOURCE_LENGTH} characters; "
+            f"these have {len(piece.text)} and {len(piece.source)}. Name both, shortened if need be."
         )
     published_at = require_utc(piece.published_at, "published_at")
     if published_at > now:

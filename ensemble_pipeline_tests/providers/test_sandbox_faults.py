@@ -132,7 +132,7 @@ ERRORS: list[tuple[str, type[ProviderError], bool, bool]] = [
     ("reset", ProviderUnavailableError, True, True),
 ]
 TIMEOUTS = ("hang", "slow_drip")
-READ = ("prose", "stall", "wrong_model", "no_usage")
+READ = ("prose", "hostile", "stall", "wrong_model", "no_usage")
 UNREADABLE = ("p_percent", "p_sixty", "p_nan", "p_above_one", "p_missing")
 OF_OTHERS = ("reply_again", "response_twice")
 

@@ -76,8 +76,9 @@ def test_time_of_publication_may_be_given_in_any_zone(listed: Database) -> None:
     [
         (replace(PIECE, published_at=NOW + TICK), "after the instance's present .* correct the date"),
         (replace(PIECE, published_at=NOW.replace(tzinfo=None)), "published_at.* time zone"),
-        (replace(PIECE, text=""), "needs a text and a source"),
-        (replace(PIECE, source=""), "needs a text and a source"),
+        (replace(PIECE, text=""), "needs a text .* and a source .* have 0 and 4"),
+        (replace(PIECE, source=""), "needs a text .* and a source .* have 9 and 0"),
+        (replace(PIECE, text="t" * 50_001), "at most 50000 .* these have 50001 and 4"),
         (replace(PIECE, source="s" * 201), "at most 200 characters; these have 9 and 201"),
     ],
 )

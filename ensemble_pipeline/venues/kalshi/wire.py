@@ -17,6 +17,11 @@ from ensemble_pipeline.domain import Listing, Market, MarketStatus, Quote, Rejec
 VENUE = "kalshi"
 UNKNOWN_CATEGORY = "unknown"
 
+# in characters; far beyond what real markets have
+QUESTION_LENGTH = 2000
+RULES_LENGTH = 20_000
+CATEGORY_LENGTH = 100
+
 _SHOWN_VALUE = 80
 
 Price = Annotated[Decimal, Field(ge=0, le=1)]
@@ -188,9 +193,9 @@ def _market(event: EventRow, row: MarketRow) -> Market:
         ticker=row.ticker,
         event_id=f"{VENUE}:{event.event_ticker}",
         series=event.series_ticker,
-        category=_one_line(event.category or "") or UNKNOWN_CATEGORY,
-        question=_question(_one_line(event.title), _one_line(row.yes_sub_title or "")),
-        rules=_storable("\n\n".join(rules)),
+        category=_cut(_one_line(event.category or ""), CATEGORY_LENGTH) or UNKNOWN_CATEGORY,
+        question=_cut(_question(_one_line(event.title), _one_line(row.yes_sub_title or "")), QUESTION_LENGTH),
+        rules=_cut(_storable("\n\n".join(rules)), RULES_LENGTH),
         opened_at=require_utc(row.open_time, "open_time"),
         closes_at=require_utc(row.close_time, "close_time"),
         status=MarketStatus.ACTIVE,
@@ -209,7 +214,12 @@ def _one_line(text: str) -> str:
 
 def _storable(text: str) -> str:
     # NUL cannot be stored and other control characters only do harm where the text is shown
-    return "".join(char for char in text if char == "\n" or char.isspace() or char.isprintable())
+    lines = ("".join(" " if char.isspace() else char for char in line) for line in text.splitlines())
+    return "\n".join("".join(char for char in line if char.isprintable()) for line in lines)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _quote(row: QuoteRow, observed_at: datetime) -> Quote:
