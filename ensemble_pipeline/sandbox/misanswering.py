@@ -34,7 +34,7 @@ def refusal_for(fault: Fault, key: str, model: str | None) -> Refusal | None:
         FaultKind.WRONG_KEY: (RefusalKind.WRONG_KEY, masked(key)),
         FaultKind.RETIRED_MODEL: (RefusalKind.UNKNOWN_MODEL, model or "?"),
         # a proxy that dumps what it was sent
-        FaultKind.KEY_ECHO: (RefusalKind.BAD_REQUEST, f"cannot forward header Authorization: Bearer {key} upstream"),
+        FaultKind.KEY_ECHO: (RefusalKind.BAD_REQUEST, f"cannot forward the credential {key} upstream"),
     }.get(fault.kind)
     return None if found is None else Refusal(*found)
 

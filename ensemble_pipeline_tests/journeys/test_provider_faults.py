@@ -1,20 +1,26 @@
-"""Providers and a venue that misbehave during a headless run: recorded, nothing lost, and the run goes on."""
+"""Providers and a venue that misbehave during a headless run: recorded, nothing lost, and the run goes on.
 
-import re
-import subprocess
+The keys of that run are looked for afterwards in everything it left: providers repeat them in errors.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import psycopg
+import pytest
+from psycopg import sql
 
+from ensemble_pipeline.pipeline.worlds import key_variable
 from ensemble_pipeline_tests.journeys.running import (
+    Done,
     data_folder,
-    family_of,
     peek,
     postgres_of,
     read_report,
-    started,
-    wait_for,
+    run,
 )
 from ensemble_pipeline_tests.replay.small_archive import FORECAST, PRICE, QUESTION, write_archive
 
@@ -25,25 +31,61 @@ FAULTS = (
     {"target": "openrouter", "kind": "wrong_key", "count": 2},
     {"target": "local", "kind": "out_of_credit", "count": 1},
 )
-# so many that whole looks at the venue fail, with all their attempts
-VENUE_FAULTS = ({"target": "kalshi", "kind": "overloaded", "count": 12},)
+# two of a provider's own shape, two that nothing but their value tells to be keys
+KEYS = {
+    "openai": "sk-proj-planted0openai0Zq7Q",
+    "xai": "planted0xai0Zq7Q0without0a0shape",
+    "anthropic": "sk-ant-planted0anthropic0Zq7Q",
+    "openrouter": "planted0openrouter0Zq7Q0without0a0shape",
+}
+ECHOES = tuple(
+    {"target": provider, "kind": kind, "after": 8} for provider in KEYS for kind in ("key_echo", "wrong_key")
+)
+# so many that whole looks at the venue fail, with all their attempts; and one page that is none
+VENUE_FAULTS = (
+    {"target": "kalshi", "kind": "overloaded", "count": 12},
+    {"target": "kalshi", "kind": "html"},
+)
 PROBLEMS = (
     "select m.provider, q.status, q.http_status, q.problem, q.cost_micro_usd, q.cost_source"
     " from llm_queries q join models m using (model_id) where q.status <> 'answered' order by query_id"
 )
 
 
-def test_run_goes_on_and_records_what_failed_where_providers_answer_html_and_errors() -> None:
+@dataclass(frozen=True)
+class Faulted:
+    """A world that was played to its end under faults, with keys of its own; its server is up."""
+
+    folder: Path
+    done: Done
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """Its report."""
+        return read_report(self.folder / "report.json")
+
+
+@pytest.fixture(scope="module")
+def faulted() -> Iterator[Faulted]:
+    world = ("--days", "2", "--markets-per-day", "3", "--members", "all")
     with data_folder() as folder:
-        path = folder / "report.json"
-        world = ("--days", "2", "--markets-per-day", "3", "--members", "all")
-        with started(folder, "demo", "--until-done", "--report", str(path), *world) as process:
-            _ask_for_faults(process, FAULTS)
-            out, err = process.communicate(timeout=200)
-        assert (process.returncode, err) == (0, ""), out
-        report = read_report(path)
+        keys = {key_variable(provider): key for provider, key in KEYS.items()}
+        done = _play(folder, (*FAULTS, *ECHOES), *world, variables=keys)
         with postgres_of(folder):
-            failed = peek(folder, PROBLEMS)
+            yield Faulted(folder, done)
+
+
+def _play(folder: Path, faults: Sequence[dict[str, Any]], *world: str, variables: dict[str, str] | None = None) -> Done:
+    script = folder / "faults.json"
+    script.write_text(json.dumps(faults))
+    play = ("demo", "--until-done", "--report", str(folder / "report.json"), "--faults", str(script))
+    done = run(folder, *play, *world, variables=variables)
+    assert (done.status, done.err) == (0, ""), done.out
+    return done
+
+
+def test_run_goes_on_and_records_what_failed_where_providers_answer_html_and_errors(faulted: Faulted) -> None:
+    report, failed = faulted.report, peek(faulted.folder, PROBLEMS)
     forecasts = report["forecasts"]
     assert report["markets"]["undecided"] == report["played"]["failed_runs"] == 0
     assert (report["markets"]["seen"], report["markets"]["settled"]) == (3, 3)
@@ -61,36 +103,45 @@ def test_run_goes_on_and_records_what_failed_where_providers_answer_html_and_err
     assert (by_provider["openrouter"]["http_status"], by_provider["openrouter"]["cost_micro_usd"]) == (401, 0)
 
 
+def test_keys_are_nowhere_in_what_a_run_leaves_though_providers_repeat_them(faulted: Faulted) -> None:
+    rows = _every_row(faulted.folder)
+    # each provider did repeat its key, and what was kept of it shows that something stood there
+    for provider in KEYS:
+        kept = [text for table, text in rows if table == "ensemble.llm_queries" and f"{provider} answered 400" in text]
+        assert any("the credential [key] upstream" in text for text in kept), (provider, kept)
+    assert {table.partition(".")[0] for table, _ in rows} == {"ensemble", "public"}
+    assert any(table == "public.event_logs" and "ensemble_decisions" in text for table, text in rows)
+    files = {path: path.read_bytes() for path in faulted.folder.rglob("*") if path.is_file() and not path.is_symlink()}
+    assert any(path.suffix == ".log" for path in files)
+    for key in KEYS.values():
+        assert [table for table, text in rows if key in text] == []
+        assert [path for path, content in files.items() if key.encode() in content] == []
+        assert key not in faulted.done.out
+
+
+def _every_row(folder: Path) -> list[tuple[str, str]]:
+    """Every row of every table of the played database as text, with its table; what is binary, as its hex digits."""
+    name = (folder / "current_database").read_text()
+    with psycopg.connect(host=str(folder / "postgres"), user="postgres", dbname=name) as connection:
+        tables = connection.execute(
+            "select schemaname, tablename from pg_tables where schemaname in ('ensemble', 'public')"
+        ).fetchall()
+        return [
+            (f"{schema}.{table}", row[0])
+            for schema, table in tables
+            for row in connection.execute(
+                sql.SQL("select t::text from {} t").format(sql.Identifier(schema, table))
+            ).fetchall()
+        ]
+
+
 def test_world_waits_for_a_venue_that_is_out_for_a_while_and_loses_no_forecast(tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "archive", [QUESTION], [FORECAST], [PRICE])
     with data_folder() as folder:
-        path = folder / "report.json"
-        play = ("demo", "--until-done", "--report", str(path), "--archive", str(archive))
-        with started(folder, *play) as process:
-            _ask_for_faults(process, VENUE_FAULTS)
-            out, err = process.communicate(timeout=200)
-        assert (process.returncode, err) == (0, ""), out
-        report = read_report(path)
+        _play(folder, VENUE_FAULTS, "--archive", str(archive))
+        report = read_report(folder / "report.json")
     assert report["truth"]["forecasts"] == report["forecasts"]["asked"] == report["forecasts"]["scored"] == 1
     assert (report["markets"]["seen"], report["markets"]["settled"]) == (1, 1)
-
-
-def _ask_for_faults(process: "subprocess.Popen[str]", faults: tuple[dict[str, Any], ...]) -> None:
-    def find_port() -> str | None:
-        found = (re.search(r"sandbox --port (\d+)", command) for command in family_of(process.pid).values())
-        return next((match[1] for match in found if match), None)
-
-    port = wait_for("the sandbox is started", find_port, 60, process)
-    url = f"http://127.0.0.1:{port}/faults"
-
-    def post(fault: dict[str, Any]) -> bool:
-        try:
-            return httpx.post(url, json=fault, timeout=5, trust_env=False).status_code == 204
-        except httpx.TransportError:
-            return False
-
-    for fault in faults:
-        wait_for("the sandbox takes the fault", lambda fault=fault: post(fault), 30, process)  # type: ignore[misc]
 
 
 def _first(rows: list[dict[str, Any]], provider: str) -> dict[str, Any]:
