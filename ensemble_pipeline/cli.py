@@ -3,23 +3,23 @@
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ensemble_pipeline import __version__
-from ensemble_pipeline.domain import Strategy
+from ensemble_pipeline.domain import Mode, Strategy
 from ensemble_pipeline.errors import EnsembleError
 from ensemble_pipeline.providers.texts import printable
 
 if TYPE_CHECKING:
     from dagster import Definitions
 
-    from ensemble_pipeline.ensemble.fallback import Mode
     from ensemble_pipeline.pipeline.worlds import WorldSpec
 
 _PATH = click.Path(path_type=Path)
@@ -159,15 +159,40 @@ def backfill(first: datetime, last: datetime) -> None:
     run_backfill(first.date(), last.date(), _load_definitions, click.echo)
 
 
-@cli.command()
-@click.argument("name", type=click.Choice(["normal", "conservative", "minimal", "suspended"]))
-@click.option("--cause", required=True, help="Why; kept with the change.")
-def mode(name: "Mode", cause: str) -> None:
-    """Put an operating mode in force: `suspended` opens no positions, `normal` ends an emergency."""
-    from ensemble_pipeline.pipeline.status import set_mode
+def _lasting(_context: click.Context, _parameter: click.Parameter, text: str | None) -> timedelta | None:
+    """A time as ``90s``, ``30m``, ``2h``, ``1d`` or several of these in a row."""
+    if text is None:
+        return None
+    parts = re.findall(r"(\d{1,6})([smhd])", text)
+    if not parts or "".join(map("".join, parts)) != text:
+        raise click.BadParameter(f"{text!r} is no time; write it as 90s, 30m, 2h, 1d or 1h30m")
+    return sum((int(number) * _UNITS[unit] for number, unit in parts), timedelta())
 
-    set_mode(name, cause)
-    click.echo(f"mode {name} is in force")
+
+_UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+@cli.command()
+@click.argument("name", required=False, type=click.Choice([it.value for it in Mode]))
+@click.option("--cause", help="Why; kept with the change. Needed with a mode.")
+@click.option("--for", "lasts", metavar="TIME", callback=_lasting, help="How long, as 30m, 2h or 1d; else until ended.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def mode(name: str | None, cause: str | None, lasts: timedelta | None, as_json: bool) -> None:
+    """Show the operating mode in force, or put one in force by hand.
+
+    What is set by hand is a floor: the evidence may make the mode more careful, never less. `normal` ends it, and the
+    mode is again what the evidence says.
+    """
+    from ensemble_pipeline.pipeline import mode as room
+
+    if name is not None:
+        if cause is None:
+            raise click.UsageError("say why: ensemble mode NAME --cause TEXT")
+        room.set_mode(name, cause, lasts)
+    elif cause is not None or lasts is not None:
+        raise click.UsageError("name the mode that is to be put in force")
+    state = room.read_mode()
+    click.echo(json.dumps(state, indent=2) if as_json else room.show_mode(state))
 
 
 @cli.command()

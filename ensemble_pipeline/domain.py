@@ -97,6 +97,30 @@ class Route(StrEnum):
     ENHANCED = "enhanced"
 
 
+class Mode(StrEnum):
+    """How much risk the system may take at present, each mode more careful than the one before it."""
+
+    NORMAL = "normal"
+    DEGRADED = "degraded"
+    CONSERVATIVE = "conservative"
+    MINIMAL = "minimal"
+    SUSPENDED = "suspended"
+
+    @property
+    def severity(self) -> int:
+        """0 for ``normal``, one more for each mode that is more careful.
+
+        >>> Mode.MINIMAL.severity
+        3
+        """
+        return list(Mode).index(self)
+
+    @property
+    def and_worse(self) -> "tuple[Mode, ...]":
+        """This mode and all that are more careful."""
+        return tuple(Mode)[self.severity :]
+
+
 class CallStatus(StrEnum):
     """How one model call ended."""
 

@@ -7,6 +7,7 @@ docs/settings.md is written from this file.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from decimal import Decimal
@@ -25,6 +26,7 @@ Dialect = Literal["openai_chat", "anthropic_messages"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 UsdLimit = Annotated[Decimal, Field(ge=0)] | Literal["unlimited"]
+Count = Annotated[int, Field(ge=0)] | Literal["unlimited"]
 LIVE_CONFIRMATION = "I accept real orders with real money"
 BaseUrl = Annotated[str, Field(pattern=r"^https?://\S+$"), AfterValidator(lambda url: url.rstrip("/"))]
 
@@ -244,6 +246,66 @@ class CacheSettings(_Frozen):
     min_shadow_events: int = Field(50, ge=10, description="Settled events of shadow samples that this takes at least.")
 
 
+class ModeSettings(_Frozen):
+    """How much the operating modes leave, and what puts one in force; the whole table is in docs/operations.md."""
+
+    degraded_stake_share: Probability = Field(0.75, description="Share of the usual stake in mode `degraded`.")
+    conservative_stake_share: Probability = Field(0.5, description="The same in mode `conservative`.")
+    minimal_stake_share: Probability = Field(0.25, description="The same in mode `minimal`.")
+    stake_share_of: Literal["stake", "kelly"] = Field(
+        "stake", description="What the share is taken of; `kelly`: of the Kelly stake, before the trade value caps it."
+    )
+    degraded_extra_confidence: Probability = Field(0.05, description="Confidence demanded besides in `degraded`.")
+    conservative_extra_confidence: Probability = Field(0.1, description="The same in mode `conservative`.")
+    minimal_extra_confidence: Probability = Field(0.2, description="The same in mode `minimal`.")
+    conservative_positions: Count = Field(
+        10, description="Positions open at once that were opened in mode `conservative` or a more careful one."
+    )
+    minimal_positions: Count = Field(1, description="The same of mode `minimal`.")
+    minimal_is_single: bool = Field(True, description="Whether one model decides in `minimal`; off: as many as usual.")
+    earlier_hours: float = Field(
+        24, ge=0, le=24, description="Oldest answer that a member who cannot be asked gives again in an emergency."
+    )
+    earlier_confidence_share: Probability = Field(0.8, description="Share of its confidence that such an answer keeps.")
+    degraded_below_available: Probability = Field(
+        0.75, description="Share of the enabled members that are available, below which the mode is `degraded`."
+    )
+    conservative_below_available: Probability = Field(0.5, description="The same for mode `conservative`.")
+    degraded_below_success: Probability = Field(
+        0.8, description="Share of recent calls that were answered, below which the mode is `degraded`."
+    )
+    conservative_below_success: Probability = Field(0.5, description="The same for mode `conservative`.")
+    evidence_minutes: float = Field(60, gt=0, description="Calls within so long count as recent.")
+    min_calls: int = Field(20, ge=1, description="Recent calls without which their success says nothing.")
+    venue_silent_minutes: float = Field(
+        60, gt=0, description="Time since the venue's markets were last read, from which on it is `conservative`."
+    )
+    recovery_minutes: float = Field(
+        15, ge=0, description="Time for which the evidence must have been better before a mode softens by one."
+    )
+
+    @model_validator(mode="after")
+    def _check_order(self) -> "ModeSettings":
+        for names in _NO_MORE_IN_A_WORSE_MODE:
+            values = [getattr(self, name) for name in names]
+            sizes = [math.inf if value == "unlimited" else value for value in values]
+            if sizes != sorted(sizes, reverse=True):
+                raise ValueError(
+                    f"{' ≥ '.join(f'ENSEMBLE_MODES__{name.upper()}' for name in names)} must hold, for a more careful "
+                    f"mode never allows more; given: {', '.join(map(str, values))}"
+                )
+        return self
+
+
+_NO_MORE_IN_A_WORSE_MODE = (
+    ("degraded_stake_share", "conservative_stake_share", "minimal_stake_share"),
+    ("minimal_extra_confidence", "conservative_extra_confidence", "degraded_extra_confidence"),
+    ("conservative_positions", "minimal_positions"),
+    ("degraded_below_available", "conservative_below_available"),
+    ("degraded_below_success", "conservative_below_success"),
+)
+
+
 class MethodSettings(_Frozen):
     """Which ways of deciding are allowed, each by its own switch."""
 
@@ -301,6 +363,7 @@ class Policy(BaseModel):
     gates: GateSettings = GateSettings()
     sizing: SizingSettings = SizingSettings()
     ensemble: EnsembleSettings = EnsembleSettings()
+    modes: ModeSettings = ModeSettings()
 
     @model_validator(mode="after")
     def _check_strategy(self) -> "Policy":
@@ -363,6 +426,7 @@ class Settings(HistorySettings):
     exits: ExitSettings = ExitSettings()
     ensemble: EnsembleSettings = EnsembleSettings()
     breaker: BreakerSettings = BreakerSettings()
+    modes: ModeSettings = ModeSettings()
     trading: TradingSettings = TradingSettings()
     scan: ScanSettings = ScanSettings()
 
@@ -486,7 +550,7 @@ def load_settings() -> Settings:
 
 
 # pydantic names the branch of a union that did not fit; an operator looks for the variable alone
-_UNION_TAGS = ("decimal", "literal['unlimited']")
+_UNION_TAGS = ("decimal", "int", "constrained-int", "literal['unlimited']")
 
 
 def load_history() -> HistorySettings:

@@ -96,13 +96,22 @@ def is_same_model(asked: str, answered: str) -> bool:
 
 
 def refusal_of(
-    entry: CacheEntry, kind: CacheKind, now: CacheKey, response_model: str | None, at: datetime, options: CacheSettings
+    entry: CacheEntry,
+    kind: CacheKind,
+    now: CacheKey,
+    response_model: str | None,
+    at: datetime,
+    options: CacheSettings,
+    *,
+    emergency_age: timedelta | None = None,
 ) -> str:
     """What changed since an answer was given, the first of several; empty where nothing did.
 
-    Of a similar market the rules must carry the same meaning word by word, of the same one be the same text.
+    Of a similar market the rules must carry the same meaning word by word, of the same one be the same text. With an
+    `emergency_age` answers may be that old, and the calibration another: it is applied after the answers are pooled.
     """
     then, age = entry.key, at - entry.answered_at
+    oldest = timedelta(minutes=options.max_age_minutes) if emergency_age is None else emergency_age
     distance = price_distance(then.mid, now.mid)
     is_same_text = then.rules_digest == now.rules_digest
     has_same_rules = is_same_text if kind is CacheKind.SAME else then.twin_key == now.twin_key
@@ -112,14 +121,17 @@ def refusal_of(
             for cause, is_other in (
                 ("from_the_future", age < timedelta(0)),
                 ("superseded", entry.is_superseded),
-                ("too_old", age > timedelta(minutes=options.max_age_minutes)),
+                ("too_old", age > oldest),
                 ("price_unknown", (then.mid is None) != (now.mid is None)),
                 ("price_moved", distance is not None and distance >= options.max_price_move_logit),
                 ("rules_changed", not has_same_rules),
                 ("news_changed", then.news_digest != now.news_digest),
                 ("prompt_changed", (then.prompt_hash, then.shows_price) != (now.prompt_hash, now.shows_price)),
                 ("model_changed", entry.response_model != response_model),
-                ("calibration_changed", then.calibration_epoch != now.calibration_epoch),
+                (
+                    "calibration_changed",
+                    emergency_age is None and then.calibration_epoch != now.calibration_epoch,
+                ),
             )
             if is_other
         ),
@@ -195,6 +207,21 @@ class Memory:
                 found[member.name] = looked
         return found
 
+    def in_emergency(
+        self, snapshot: Snapshot, members: Sequence[MemberSettings], evidence: Sequence[Evidence], oldest: timedelta
+    ) -> dict[str, EarlierAnswer]:
+        """By member, its newest answer about this very market, by the bounds of an emergency: up to `oldest` old.
+
+        Nothing for an age of 0: then nobody says anything again in an emergency.
+        """
+        found = {}
+        for member in members if oldest else ():
+            entry = self._same.get((snapshot.market.market_id, member.name))
+            if entry is not None:
+                now = key_of(self._asked, member, snapshot, evidence)
+                found[member.name] = self._look(entry, member, CacheKind.SAME, snapshot, now, 1.0, oldest)
+        return found
+
     def _of_market(self, snapshot: Snapshot, member: MemberSettings, now: CacheKey) -> EarlierAnswer | None:
         entry = self._same.get((snapshot.market.market_id, member.name))
         return None if entry is None else self._look(entry, member, CacheKind.SAME, snapshot, now, 1.0)
@@ -217,12 +244,13 @@ class Memory:
         snapshot: Snapshot,
         now: CacheKey,
         likeness: float,
+        emergency_age: timedelta | None = None,
     ) -> EarlierAnswer:
         asked = self._asked
         # under one name another model may be asked since
         is_members = is_same_model(member.model, entry.response_model)
         answering = self._response_models.get(member.name) if is_members else None
-        refusal = refusal_of(entry, kind, now, answering, asked.at, asked.policy.cache)
+        refusal = refusal_of(entry, kind, now, answering, asked.at, asked.policy.cache, emergency_age=emergency_age)
         if asked.at - snapshot.quote.observed_at > _FRESH:
             refusal = refusal or "price_old"
         if snapshot.regime is VolatilityRegime.VOLATILE:

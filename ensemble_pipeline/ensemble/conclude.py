@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from ensemble_pipeline.domain import Action, GateVerdict, MemberOpinion, Quote, Reason, Route, Side
 from ensemble_pipeline.ensemble.context import BatchContext, Filling
 from ensemble_pipeline.ensemble.engine import Consensus
+from ensemble_pipeline.ensemble.modes import Row, row_of
 from ensemble_pipeline.ensemble.offers import Offer, best_offer, demanded_edge, stance
 from ensemble_pipeline.ensemble.ordering import Order, Sizer
 from ensemble_pipeline.ensemble.plan import Plan, answers_demanded
@@ -21,6 +22,8 @@ TAGS = {
     Route.FULL: "[ADVANCED ENSEMBLE] ",
     Route.ENHANCED: "[ADVANCED ENSEMBLE] ",
 }
+
+EMERGENCY_TAG = "[EMERGENCY: EARLIER ANSWERS] "
 
 # an enhanced consensus (largest trade values) demands this much more confidence
 _ENHANCED_CONFIDENCE = 0.1
@@ -68,7 +71,8 @@ class _Gates:
         self._plan = plan
         self._consensus = consensus
         self._filling = filling
-        self._sizer = Sizer(policy.sizing, context.operating_mode, plan.trade_value_micro_usd)
+        self._mode = row_of(context.operating_mode, policy.modes)
+        self._sizer = Sizer(policy.sizing, self._mode, plan.trade_value_micro_usd)
         self._confidence = adjusted_confidence(consensus, policy.gates)
 
     def pass_all(self) -> tuple[list[GateVerdict], Order | None]:
@@ -126,7 +130,7 @@ class _Gates:
         yield GateVerdict(Reason.ONE_SIDED_BOOK, len(sides) == 2, _book(quote))
         yield GateVerdict(Reason.CROSSED_BOOK, not quote.is_crossed, _book(quote))
         if self._plan.route is Route.PAIR:
-            yield pair_agrees(consensus, quote, self._policy)
+            yield pair_agrees(consensus, quote, self._policy, self._mode)
 
     def _answers(self) -> GateVerdict:
         answers = len(self._consensus.answered)
@@ -146,6 +150,7 @@ class _Gates:
         extra = _ENHANCED_CONFIDENCE if self._plan.route is Route.ENHANCED else 0.0
         if self._consensus.disagreement_level > self._gates.high_disagreement:
             extra += _ENHANCED_CONFIDENCE
+        extra += self._mode.extra_confidence
         demanded = min(1.0, self._gates.min_confidence + extra)
         numbers = {
             "confidence": self._confidence,
@@ -173,17 +178,18 @@ def adjusted_confidence(consensus: Consensus, gates: GateSettings) -> float:
     return max(gates.confidence_floor, consensus.confidence - gates.uncertainty_penalty * consensus.uncertainty)
 
 
-def pair_agrees(consensus: Consensus, quote: Quote, policy: Policy) -> GateVerdict:
-    """Whether two members would each trade, on the same side, each confident enough."""
+def pair_agrees(consensus: Consensus, quote: Quote, policy: Policy, mode: Row) -> GateVerdict:
+    """Whether two members would each trade, on the same side, each as confident as the mode demands."""
     stances: list[tuple[Action, Side | None]] = []
-    numbers: dict[str, float | int | str | None] = {"demanded_confidence": policy.ensemble.agreement_confidence}
+    demanded = min(1.0, policy.ensemble.agreement_confidence + mode.extra_confidence)
+    numbers: dict[str, float | int | str | None] = {"demanded_confidence": demanded}
     is_confident = True
     for member in consensus.answered:
         if member.p_yes is None or member.confidence is None:
             continue
         action, side = stance(quote, member.p_yes, member.confidence, policy.gates)
         stances.append((action, side))
-        is_confident &= member.confidence >= policy.ensemble.agreement_confidence
+        is_confident &= member.confidence >= demanded
         numbers[member.model_id] = f"{action} {side or ''} {member.p_yes} {member.confidence}"
     agree = len(stances) >= 2 and len(set(stances)) == 1 and stances[0][0] is Action.TRADE
     return GateVerdict(Reason.NO_CONSENSUS, agree and is_confident, numbers)
@@ -259,6 +265,9 @@ def _of_consensus(consensus: Consensus | None) -> dict[str, float | None]:
 
 def _reasoning(plan: Plan, consensus: Consensus | None, reason: Reason) -> str:
     tag = TAGS.get(plan.route, "")
+    late = plan.reuse.emergency | frozenset(plan.standing.heard_in_emergency)
+    if consensus is not None and any(member.model_id in late for member in consensus.answered):
+        tag = EMERGENCY_TAG + tag
     if consensus is None:
         return f"{tag}{plan.route}: ended at {reason} before anyone was heard"
     price = plan.snapshot.quote.mid

@@ -21,6 +21,7 @@ from ensemble_pipeline.ensemble.context import BatchContext
 from ensemble_pipeline.ensemble.deadline import Deadline
 from ensemble_pipeline.ensemble.fallback import FallbackManager
 from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.modes import row_of
 from ensemble_pipeline.ensemble.opinions import engine_of, question_of
 from ensemble_pipeline.ensemble.plan import Plan
 from ensemble_pipeline.providers.manager import ProviderManager
@@ -97,6 +98,7 @@ class _Asking:
         self._fallback = FallbackManager(instance)
         self._engine = engine_of(instance.settings.policy, context)
         self._bounds = bounds_of(instance.settings.cache)
+        self._mode = row_of(context.operating_mode, instance.settings.modes)
 
     async def ask_all(self, plan: Plan) -> list[Outcome]:
         """Ask the plan's members, each at once; in the place of one that gives no answer a stand-by is asked."""
@@ -150,11 +152,14 @@ class _Asking:
 
     async def _give_again(self, plan: Plan, member: MemberSettings, earlier: EarlierAnswer) -> Outcome:
         snapshot = plan.snapshot
+        is_late = member.name in plan.reuse.emergency
+        share = self._mode.earlier_confidence_share if is_late else 1.0
         async with self._database.connection() as connection:
-            is_new = await answer_cache.give_again(connection, snapshot, member.name, earlier.forecast_id)
+            is_new = await answer_cache.give_again(connection, snapshot, member.name, earlier.forecast_id, share)
             if is_new:
                 # where nobody would have been asked, nothing was saved
-                cause = "nobody_asked" if plan.reuse.is_only else "unchanged"
+                asked = "nobody_asked" if plan.reuse.is_only else "unchanged"
+                cause = answer_cache.EMERGENCY if is_late else asked
                 await answer_cache.note_use(
                     connection, CacheUse(snapshot, member.name, earlier, "hit", cause, self._bounds), self._now()
                 )

@@ -69,7 +69,9 @@ class Standing:
     Money in micro-dollars. A model whose price nobody knows is absent from `worst_case_micro_usd`.
     `committed_micro_usd` is what was spent and held on this market before, that day, `earlier` the answers that
     models gave before, with what speaks against giving them again, `heard` the models that answered about this very
-    snapshot before a run was cut off: they are paid for, and cost nothing more.
+    snapshot before a run was cut off: they are paid for, and cost nothing more. `is_held`: there is an open position.
+    `emergency` is as `earlier`, by the wider bounds that hold in an emergency for models that cannot be asked;
+    `heard_in_emergency` names those of `heard` that said an earlier answer again by these.
     """
 
     analyses_today: int
@@ -79,6 +81,9 @@ class Standing:
     committed_micro_usd: int = 0
     earlier: Mapping[str, EarlierAnswer] = field(default_factory=dict)
     heard: tuple[str, ...] = ()
+    is_held: bool = False
+    emergency: Mapping[str, EarlierAnswer] = field(default_factory=dict)
+    heard_in_emergency: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

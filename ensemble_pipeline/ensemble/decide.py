@@ -8,8 +8,9 @@ conclude.py; here it is read and written.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
-from ensemble_pipeline.domain import Quote, Snapshot
+from ensemble_pipeline.domain import Mode, Quote, Snapshot
 from ensemble_pipeline.ensemble.asking import Questions, read_questions
 from ensemble_pipeline.ensemble.cache import Asked, Memory
 from ensemble_pipeline.ensemble.cache_evidence import read_evidence, refusals
@@ -18,13 +19,14 @@ from ensemble_pipeline.ensemble.consult import consult
 from ensemble_pipeline.ensemble.context import BatchContext, Filling, Method, Standing
 from ensemble_pipeline.ensemble.engine import Consensus
 from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.modes import row_of
 from ensemble_pipeline.ensemble.opinions import engine_of, opinion_on
 from ensemble_pipeline.ensemble.plan import Plan, Planner
 from ensemble_pipeline.ensemble.reading import read_context
 from ensemble_pipeline.errors import UnknownPriceError
 from ensemble_pipeline.providers.prices import worst_case_micro_usd
 from ensemble_pipeline.settings import Policy
-from ensemble_pipeline.store import calls, decisions, markets
+from ensemble_pipeline.store import answer_cache, calls, decisions, markets
 from ensemble_pipeline.store.budget import market_spend, refusals_on
 from ensemble_pipeline.store.database import Connection
 from ensemble_pipeline.store.decisions import Analyses, EnsembleDecision
@@ -65,12 +67,14 @@ def plan(
     ids = [snapshot.market.market_id for snapshot in snapshots]
     with instance.database.connection() as connection:
         history = decisions.analyses_of(connection, ids, context.now)
-        cash = decisions.portfolio(connection, instance.bankroll_micro_usd, context.now).cash
+        held = decisions.portfolio(connection, instance.bankroll_micro_usd, context.now)
         committed = market_spend(connection, ids, context.now.date())
         questions = read_questions(connection, instance.settings.ensemble, snapshots, context.now)
         heard = calls.forecasts_on(connection, [snapshot.snapshot_id for snapshot in snapshots])
+        late = answer_cache.given_in_emergency(connection, [snapshot.snapshot_id for snapshot in snapshots])
         memory = _memory(connection, instance.settings.policy, context, snapshots)
-    nothing = Analyses(0, None)
+    nothing, members = Analyses(0, None), instance.settings.enabled_members
+    oldest = timedelta(hours=row_of(context.operating_mode, instance.settings.modes).earlier_hours)
     plans = []
     for snapshot in snapshots:
         before = history.get(snapshot.market.market_id, nothing)
@@ -78,11 +82,14 @@ def plan(
         standing = Standing(
             analyses_today=before.today,
             last_analysis_at=before.last_at,
-            cash_micro_usd=cash,
+            cash_micro_usd=held.cash,
             worst_case_micro_usd=_worst_cases(instance, questions, snapshot, context) | dict.fromkeys(answered, 0),
             committed_micro_usd=committed.get(snapshot.market.market_id, 0),
-            earlier=memory.earlier(snapshot, instance.settings.enabled_members, questions.evidence_on(snapshot)),
+            earlier=memory.earlier(snapshot, members, questions.evidence_on(snapshot)),
             heard=answered,
+            is_held=snapshot.market.market_id in held.staked_by_market,
+            emergency=memory.in_emergency(snapshot, members, questions.evidence_on(snapshot), oldest),
+            heard_in_emergency=late.get(snapshot.snapshot_id, ()),
         )
         plans.append(planner.plan(snapshot, standing))
     return context, plans
@@ -134,7 +141,8 @@ async def size(
     quotes = await venue.order_books(wanted) if wanted else {}
     now = instance.clock.now()
     with instance.database.connection() as connection:
-        held = decisions.portfolio(connection, instance.bankroll_micro_usd, context.now)
+        modes = Mode(context.operating_mode).and_worse
+        held = decisions.portfolio(connection, instance.bankroll_micro_usd, context.now, modes)
         refused = refusals_on(connection, [it.snapshot.snapshot_id for it in plans])
     made = []
     for it, consensus in pairs:

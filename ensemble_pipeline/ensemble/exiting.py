@@ -1,10 +1,11 @@
 """Whether an open paper position is to be sold now, and what the sale brings. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ensemble_pipeline.domain import MICRO_PER_USD, Quote, Side
+from ensemble_pipeline.ensemble.modes import Row, Step
 from ensemble_pipeline.forecasting.exits import ExitReason, ExitRules, exit_due, take_profit_price
 from ensemble_pipeline.settings import ExitSettings
 from ensemble_pipeline.store.positions import Exit, OpenPosition
@@ -21,8 +22,12 @@ class Bid:
     depth: Decimal | None
 
     def fits(self, contracts: int) -> bool:
-        """Whether all of them find a buyer; a position is sold as a whole, so that it has one exit with one price."""
-        return self.depth is None or contracts <= self.depth
+        """Whether all of them find a buyer."""
+        return self.most(contracts) == contracts
+
+    def most(self, contracts: int) -> int:
+        """How many of them find a buyer."""
+        return contracts if self.depth is None else min(contracts, int(self.depth))
 
 
 def rules_of(settings: ExitSettings) -> ExitRules:
@@ -59,13 +64,34 @@ def exit_of(rules: ExitRules, position: OpenPosition, bid: Bid | None, at: datet
     return None if bid is None or reason is None else _sale(rules, position, bid.price, reason, at)
 
 
+def possible_sale(mode: Row, sale: Exit, bid: Bid) -> Exit | None:
+    """As much of a sale that is due as finds a buyer and the mode allows; ``None`` where that is nothing.
+
+    What rested at the bid at an instant is sold once: who looks again at that instant finds the same book.
+    """
+    position = sale.position
+    if position.reduced_at is not None and position.reduced_at >= sale.at:
+        return None
+    if bid.fits(position.contracts):
+        return sale if mode.allows(Step.EXIT) else None
+    contracts = bid.most(position.contracts)
+    if not contracts or not mode.allows(Step.REDUCE):
+        return None
+    return replace(
+        sale, position=position.part(contracts), fee_micro_usd=_fee_micro_usd(sale.reason, sale.price, contracts)
+    )
+
+
 def _sale(rules: ExitRules, position: OpenPosition, bid: Decimal, reason: ExitReason, at: datetime) -> Exit:
-    contracts = Decimal(position.contracts)
+    price = bid
     if reason is ExitReason.TAKE_PROFIT:
-        # it rested at its price and was crossed: that price and not the better bid, and a maker's fee
+        # it rested at its price and was crossed: that price and not the better bid
         price = Decimal(f"{take_profit_price(position.entry_price, rules.take_profit_share):.2f}")
-        fee = maker_fee_usd(price, contracts, FeeType.QUADRATIC)
-    else:
-        price = bid
-        fee = taker_fee_usd(price, contracts)
-    return Exit(position, at, reason, price, int(fee * MICRO_PER_USD))
+    return Exit(position, at, reason, price, _fee_micro_usd(reason, price, position.contracts))
+
+
+def _fee_micro_usd(reason: ExitReason, price: Decimal, contracts: int) -> int:
+    """A maker's fee where the sale rested, a taker's elsewhere."""
+    if reason is ExitReason.TAKE_PROFIT:
+        return int(maker_fee_usd(price, Decimal(contracts), FeeType.QUADRATIC) * MICRO_PER_USD)
+    return int(taker_fee_usd(price, Decimal(contracts)) * MICRO_PER_USD)

@@ -1,18 +1,17 @@
 """Which models answer, whom to ask instead, and how much risk the present mode allows."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from datetime import timedelta
 
+from ensemble_pipeline.domain import Mode
+from ensemble_pipeline.ensemble import operating
 from ensemble_pipeline.ensemble.health import Probing, read_health
 from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.operating import ModeInForce
+from ensemble_pipeline.errors import InputError
 from ensemble_pipeline.settings import MemberSettings
-from ensemble_pipeline.store import health, monitoring
+from ensemble_pipeline.store import health
 from ensemble_pipeline.store.health import ModelHealth
-
-Mode = Literal["normal", "conservative", "minimal", "suspended"]
-
-# share of the usual stake that each mode leaves; suspended takes no new risk at all
-STAKE_SHARE: dict[str, float] = {"normal": 1.0, "conservative": 0.5, "minimal": 0.25, "suspended": 0.0}
 
 
 class FallbackManager:
@@ -45,12 +44,23 @@ class FallbackManager:
                 return member
         return None
 
-    def enable_emergency_mode(self, mode: Mode, cause: str) -> None:
-        """Put `mode` in force from now on; ``normal`` ends an emergency."""
-        with self._instance.database.connection() as connection:
-            monitoring.set_operating_mode(connection, mode, cause, self._instance.clock.now())
+    def enable_emergency_mode(self, mode: Mode | str, cause: str, lasts: timedelta | None = None) -> ModeInForce:
+        """Put `mode` in force by hand, as a floor that the evidence may only worsen; returns what is in force then.
 
-    def operating_mode(self) -> str:
+        It lasts until `lasts` is over or until ``normal`` ends it.
+
+        Raises:
+            InputError: there is no such mode or no cause, `lasts` is not above 0, or ``normal`` is to last.
+        """
+        if mode not in list(Mode):
+            raise InputError(f"there is no operating mode {mode!r}; there are {', '.join(Mode)}")
+        return operating.set_by_hand(self._instance, Mode(mode), cause, lasts)
+
+    def review_mode(self, health: Mapping[str, ModelHealth] | None = None) -> ModeInForce:
+        """Look at the evidence, put in force what it calls for, and say what is in force now."""
+        return operating.review_mode(self._instance, self.check_provider_health() if health is None else health)
+
+    def operating_mode(self) -> Mode:
         """The mode in force."""
         with self._instance.database.connection() as connection:
-            return monitoring.operating_mode(connection)
+            return operating.mode_in_force(connection, self._instance.clock.now()).mode

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from ensemble_pipeline.domain import MICRO_PER_USD
 from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.operating import mode_in_force
 from ensemble_pipeline.ensemble.performance import PerformanceTracker
 from ensemble_pipeline.forecasting.contribution import leave_one_out
 from ensemble_pipeline.forecasting.pooling import median_pool
 from ensemble_pipeline.forecasting.scoring import brier_score
-from ensemble_pipeline.store import alerts, decisions, monitoring, reports, worlds
+from ensemble_pipeline.store import alerts, decisions, reports, worlds
 from ensemble_pipeline.store.budget import day_spend
 from ensemble_pipeline.store.database import Row
 
@@ -29,11 +30,12 @@ class EnsembleMonitor:
         """The state of the instance at a glance, as JSON values."""
         now = self._instance.clock.now()
         with self._instance.database.connection() as connection:
-            today = day_spend(connection, now.date())
+            today, mode = day_spend(connection, now.date()), mode_in_force(connection, now)
             return {
                 "world": worlds.world_key_of(connection),
                 "now": now.isoformat(),
-                "operating_mode": monitoring.operating_mode(connection),
+                "operating_mode": str(mode.mode),
+                "mode": mode.as_json(),
                 "markets": reports.market_counts(connection),
                 "decisions": self._decisions(decisions.decisions_by_reason(connection)),
                 "decisions_today": self._decisions(decisions.decisions_by_reason(connection, now.date())),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from ensemble_pipeline.domain import MICRO_PER_USD, GateVerdict, Reason
-from ensemble_pipeline.ensemble.fallback import STAKE_SHARE
+from ensemble_pipeline.ensemble.modes import Row
 from ensemble_pipeline.ensemble.offers import Offer
 from ensemble_pipeline.forecasting.sizing import kelly_fraction, stake_fraction
 from ensemble_pipeline.settings import SizingSettings
@@ -39,19 +39,20 @@ class Order:
 class Sizer:
     """Sizes one order. Belief and uncertainty come with `size`; what else bounds it is fixed here."""
 
-    def __init__(self, options: SizingSettings, operating_mode: str, trade_value_micro_usd: int) -> None:
+    def __init__(self, options: SizingSettings, mode: Row, trade_value_micro_usd: int) -> None:
         self._options = options
         self._bankroll = int(options.bankroll_usd * MICRO_PER_USD)
-        self._mode_share = STAKE_SHARE[operating_mode]
+        self._mode = mode
         self._trade_value = trade_value_micro_usd
 
     def size(self, offer: Offer, uncertainty: float, held: Exposure) -> tuple[list[GateVerdict], Order | None]:
         """The gates of size, position limits and cash, and the order that passes them."""
-        surest, wanted = self._wanted(offer, 0.0), self._wanted(offer, uncertainty)
+        surest, usual = self._usual(offer, 0.0), self._usual(offer, uncertainty)
+        wanted = self._left(usual)
         order = self._affordable(offer, wanted)
         numbers = {
             "kelly_share": self._share(offer, uncertainty),
-            "mode_share": self._mode_share,
+            "mode_share": self._mode.stake_share,
             "trade_value_micro_usd": self._trade_value,
             "wanted_micro_usd": wanted,
             "contracts_offered": None if offer.depth is None else str(offer.depth),
@@ -60,7 +61,7 @@ class Sizer:
         verdicts = [GateVerdict(Reason.SIZE, order is not None, numbers)]
         if order is None:
             return verdicts, None
-        limit, order = self._within_limits(offer, surest, wanted, held)
+        limit, order = self._within_limits(offer, surest, usual, held)
         verdicts.append(limit)
         if order is None:
             return verdicts, None
@@ -74,9 +75,14 @@ class Sizer:
     def _share(self, offer: Offer, uncertainty: float) -> float:
         return stake_fraction(offer.p_win, offer.all_in, self._options.kelly_fraction, uncertainty)
 
-    def _wanted(self, offer: Offer, uncertainty: float) -> int:
-        """What is to be staked at so much uncertainty, before any limit, in micro-dollars."""
-        return min(int(self._bankroll * self._share(offer, uncertainty) * self._mode_share), self._trade_value)
+    def _usual(self, offer: Offer, uncertainty: float) -> int:
+        """What is usually staked at so much uncertainty, before any limit, in micro-dollars."""
+        kelly = self._bankroll * self._share(offer, uncertainty)
+        return min(int(kelly * self._mode.kelly_share), self._trade_value)
+
+    def _left(self, usual: int) -> int:
+        """What the mode leaves of it."""
+        return int(usual * self._mode.share_of_usual)
 
     def _affordable(self, offer: Offer, budget: int) -> Order | None:
         """The largest order that costs no more than `budget`, stays below full Kelly and is there to be had."""
@@ -96,34 +102,35 @@ class Sizer:
         all_in = order.cost_micro_usd / (order.contracts * MICRO_PER_USD)
         return int(self._bankroll * kelly_fraction(order.offer.p_win, all_in)) if 0 < all_in < 1 else 0
 
-    def _within_limits(
-        self, offer: Offer, surest: int, wanted: int, held: Exposure
-    ) -> tuple[GateVerdict, Order | None]:
+    def _within_limits(self, offer: Offer, surest: int, usual: int, held: Exposure) -> tuple[GateVerdict, Order | None]:
         """The share of the order that no limit refuses.
 
-        The share is found for the order of a sure ensemble and taken of the one that is wanted: found for that
-        itself, a smaller order could fill the room of a limit better than a larger one.
+        The share is found for the order of a sure ensemble in the usual mode and taken of the one that is wanted: found
+        for that itself, a smaller order could fill the room of a limit better than a larger one.
         """
-        options = self._options
+        options, mode = self._options, self._mode
         room = {
             "market_room": int(self._bankroll * options.max_market_share) - held.in_market,
             "event_room": int(self._bankroll * options.max_event_share) - held.in_event,
             "day_room": int(self._bankroll * options.max_day_share) - held.staked_today,
         }
-        is_free = held.open_positions < options.max_open_positions and held.in_market == 0
+        has_room = mode.max_positions is None or held.opened_in_mode < mode.max_positions
+        is_free = held.open_positions < options.max_open_positions and held.in_market == 0 and has_room
         fitting, tried = None, 0.0
         for tried in RETRY_SHARES if is_free else ():
             largest = self._affordable(offer, int(surest * tried))
             if largest is not None and largest.stake_micro_usd <= min(room.values()):
-                fitting = self._affordable(offer, int(wanted * tried))
+                fitting = self._affordable(offer, int(self._left(usual) * tried))
                 break
+        of_mode = {"opened_in_mode": held.opened_in_mode, "max_in_mode": mode.max_positions}
         numbers = {
             **room,
-            "wanted_micro_usd": wanted,
+            "wanted_micro_usd": self._left(usual),
             "without_uncertainty_micro_usd": surest,
             "share_tried": tried,
             "open_positions": held.open_positions,
             "max_open_positions": options.max_open_positions,
             "in_market": held.in_market,
+            **(of_mode if mode.max_positions is not None else {}),
         }
         return GateVerdict(Reason.POSITION_LIMIT, fitting is not None, numbers), fitting

@@ -9,11 +9,21 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 
-from ensemble_pipeline.domain import MICRO_PER_USD, GateVerdict, MarketStatus, Reason, Route, Snapshot, Strategy
+from ensemble_pipeline.domain import (
+    MICRO_PER_USD,
+    EarlierAnswer,
+    GateVerdict,
+    MarketStatus,
+    Reason,
+    Route,
+    Snapshot,
+    Strategy,
+)
 from ensemble_pipeline.ensemble.context import BatchContext, Method, Standing
 from ensemble_pipeline.ensemble.cost import CostOptimizer
 from ensemble_pipeline.ensemble.instance import limits_of
-from ensemble_pipeline.ensemble.reuse import Reuse, choose_reuse
+from ensemble_pipeline.ensemble.modes import Step, row_of
+from ensemble_pipeline.ensemble.reuse import Reuse, choose_reuse, late_answers
 from ensemble_pipeline.ensemble.selection import Candidate, ModelSelector, conditions_of, fit
 from ensemble_pipeline.ensemble.spend import PlannedCall, SpendStatus
 from ensemble_pipeline.settings import EnsembleSettings, MemberSettings, Policy
@@ -76,6 +86,7 @@ class Planner:
     def __init__(self, policy: Policy, context: BatchContext) -> None:
         self._policy = policy
         self._context = context
+        self._mode = row_of(context.operating_mode, policy.modes)
         self._spend = SpendStatus(context.spend, limits_of(policy))
         self._pressure = self._spend.pressure(policy.budget.economise_from_share)
         self._selector = ModelSelector(
@@ -97,7 +108,7 @@ class Planner:
         reuse = self._reuse(snapshot, standing, route, early)
         verdicts = [*_passed_by_reuse(early, reuse), self._near_expiry(hours_left)]
         candidates = self._candidates(snapshot, standing, value, reuse)
-        may_be_chosen = candidates if self._policy.ensemble.member_policy == "all" else fit(candidates)
+        may_be_chosen = candidates if self._policy.ensemble.member_policy == "all" else _fit(candidates)
         chosen = self._chosen(snapshot, self._payable(may_be_chosen, standing), route, value)
         explored = self._explored(snapshot, candidates, chosen)
         verdicts.append(GateVerdict(Reason.NO_MEMBER, bool(candidates), {"candidates": len(candidates)}))
@@ -107,7 +118,7 @@ class Planner:
         asked = self._payable(chosen + explored, standing) if self._may_ask(verdicts) else []
         share = self._selector.exploration_share
         drawn, wanted = _names(explored), _names(chosen + explored)
-        standby = [c.member for c in candidates if c.member.name not in wanted]
+        standby = [c.member for c in candidates if c.member.name not in wanted and not c.is_absent]
         return Plan(
             snapshot=snapshot,
             route=route,
@@ -131,7 +142,16 @@ class Planner:
             answers_demanded(self._policy.ensemble, route),
             may_ask=not failed & _SPARED_BY_REUSE,
             may_compare=Reason.DAILY_BUDGET not in failed,
+            emergency=self._late(standing, route, failed),
         )
+
+    def _late(self, standing: Standing, route: Route, failed: set[Reason]) -> dict[str, EarlierAnswer]:
+        # in the cooldown nothing is wrong with anybody
+        if failed & {Reason.COOLDOWN, Reason.MARKET_DAY_COUNT}:
+            return {}
+        unavailable = {name for name, health in self._context.health.items() if not health.is_available}
+        is_paid = Reason.DAILY_BUDGET not in failed
+        return late_answers(self._mode, self._strategy(route), standing, unavailable, is_paid=is_paid)
 
     def _early_gates(self, snapshot: Snapshot, standing: Standing) -> list[GateVerdict]:
         gates, context, market = self._policy.gates, self._context, snapshot.market
@@ -141,7 +161,7 @@ class Planner:
         is_open = market.status is MarketStatus.ACTIVE and context.now < market.closes_at
         return [
             GateVerdict(Reason.NOT_OPEN, is_open, {"status": market.status, "closes_at": market.closes_at.isoformat()}),
-            GateVerdict(Reason.EMERGENCY_MODE, context.operating_mode != "suspended", {"mode": context.operating_mode}),
+            self._allowed_by_mode(standing),
             GateVerdict(
                 Reason.DAILY_BUDGET,
                 # what has begun may finish
@@ -167,6 +187,11 @@ class Planner:
                 Reason.CATEGORY, market.category not in gates.excluded_categories, {"category": market.category}
             ),
         ]
+
+    def _allowed_by_mode(self, standing: Standing) -> GateVerdict:
+        step = Step.INCREASE if standing.is_held else Step.OPEN
+        numbers = {"mode": self._context.operating_mode, **({"step": step} if standing.is_held else {})}
+        return GateVerdict(Reason.EMERGENCY_MODE, self._mode.allows(step), numbers)
 
     def _near_expiry(self, hours_left: float) -> GateVerdict:
         limit = self._policy.gates.near_expiry_hours
@@ -224,7 +249,8 @@ class Planner:
 
     def _route(self, value: int, hours_left: float) -> Route:
         options, method = self._policy.ensemble, self._context.method
-        if method is Method.SINGLE or hours_left <= self._policy.gates.near_expiry_hours:
+        is_near = hours_left <= self._policy.gates.near_expiry_hours
+        if method is Method.SINGLE or self._mode.is_single or is_near:
             return Route.SINGLE
         if method is Method.AGREEMENT:
             return Route.PAIR
@@ -244,7 +270,8 @@ class Planner:
     def _candidates(self, snapshot: Snapshot, standing: Standing, value: int, reuse: Reuse) -> list[Candidate]:
         """Who could be asked, best utility first; where everybody is asked, those that do not answer come last.
 
-        What is given again costs nothing; where earlier answers decide alone, nobody else is there.
+        What is given again costs nothing; where earlier answers decide alone, nobody else is there. Who cannot be asked
+        and gives an earlier answer in an emergency comes after those that can, the youngest answer first.
         """
         worst = {**standing.worst_case_micro_usd, **dict.fromkeys(reuse.given, 0)}
         open_to = worst.keys() & reuse.names if reuse.is_only else worst.keys()
@@ -253,18 +280,24 @@ class Planner:
             for it in self._policy.enabled_members
             if it.name in open_to and it.name not in self._context.disputed
         ]
-        candidates = self._selector.order(priced, conditions_of(snapshot), value)
+        present = [it for it in priced if it[0].name not in reuse.emergency]
+        candidates = self._selector.order(present, conditions_of(snapshot), value)
         if self._policy.ensemble.member_policy == "all":
             return [*candidates, *_unavailable(priced, candidates)]
-        return candidates
+        absent = [
+            Candidate(it, 0, {}, {}, is_deselected=it.name in self._context.degraded, is_absent=True)
+            for it, _ in priced
+            if it.name in reuse.emergency
+        ]
+        return [*candidates, *sorted(absent, key=lambda it: (reuse.given[it.member.name].age_s, it.member.name))]
 
     def _chosen(self, snapshot: Snapshot, payable: list[Candidate], route: Route, value: int) -> list[Candidate]:
         if self._policy.ensemble.member_policy == "all":
             return payable
         if route is Route.SINGLE:
-            members = [(it.member, it.worst_case_micro_usd) for it in payable]
-            best = self._selector.select_optimal_model(members, conditions_of(snapshot), value)
-            return [] if best is None else [best]
+            present = [(it.member, it.worst_case_micro_usd) for it in payable if not it.is_absent]
+            best = self._selector.select_optimal_model(present, conditions_of(snapshot), value)
+            return payable[:1] if best is None else [best]
         return payable[:2] if route is Route.PAIR else self._as_many_as_money_allows(payable, route)
 
     def _as_many_as_money_allows(self, payable: list[Candidate], route: Route) -> list[Candidate]:
@@ -283,7 +316,7 @@ class Planner:
         """Who is asked besides, to be heard of again."""
         if not chosen or self._context.method is Method.SINGLE or self._policy.ensemble.member_policy == "all":
             return []
-        return self._selector.explored(candidates, chosen, _key(snapshot))
+        return self._selector.explored([it for it in candidates if not it.is_absent], chosen, _key(snapshot))
 
     def _may_ask(self, verdicts: list[GateVerdict]) -> bool:
         failed = {verdict.gate for verdict in verdicts if not verdict.is_passed}
@@ -317,6 +350,12 @@ def answers_demanded(options: EnsembleSettings, route: Route) -> int:
 
 def _names(candidates: list[Candidate]) -> set[str]:
     return {candidate.member.name for candidate in candidates}
+
+
+def _fit(candidates: list[Candidate]) -> list[Candidate]:
+    """Who may be chosen: of those that can be asked, and after them of those that cannot."""
+    present, absent = ([it for it in candidates if it.is_absent is wanted] for wanted in (False, True))
+    return [*fit(present), *fit(absent)]
 
 
 def _unavailable(priced: list[tuple[MemberSettings, int]], candidates: list[Candidate]) -> list[Candidate]:

@@ -1,6 +1,6 @@
 """Open paper positions looked after: marked to market, and sold where an exit is due.
 
-Runs in every operating mode: an emergency stops new positions, never the way out of old ones.
+Runs in every operating mode: the table of modes stops new positions, never the way out of old ones.
 """
 
 from collections import Counter
@@ -10,10 +10,13 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ensemble_pipeline.domain import Quote
-from ensemble_pipeline.ensemble.exiting import Bid, exit_of, held_bid, rules_of
+from ensemble_pipeline.ensemble.exiting import Bid, exit_of, held_bid, possible_sale, rules_of
 from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.modes import row_of
+from ensemble_pipeline.ensemble.operating import mode_in_force
 from ensemble_pipeline.store import positions
-from ensemble_pipeline.store.positions import Mark, OpenPosition
+from ensemble_pipeline.store.database import Connection
+from ensemble_pipeline.store.positions import Exit, Mark, OpenPosition
 from ensemble_pipeline.venues.base import Venue
 
 
@@ -21,8 +24,9 @@ from ensemble_pipeline.venues.base import Venue
 class Managed:
     """What one look at the open positions came to.
 
-    `without_bid` of the `marked` had nobody to sell to. `too_large` had an exit due that did not fit into what rests at
-    the bid, and wait for a deeper book.
+    `without_bid` of the `marked` had nobody to sell to. `reduced` were sold in part: an exit was due that did not fit
+    into what rests at the bid. `too_large` had one due for which not even one contract rests there. All of these wait
+    for a deeper book.
     """
 
     marked: int
@@ -30,6 +34,7 @@ class Managed:
     too_large: int
     exits: dict[str, int]
     net_micro_usd: int
+    reduced: int = 0
 
 
 async def manage_positions(instance: Instance, venue: Venue) -> Managed:
@@ -56,15 +61,29 @@ async def manage_positions(instance: Instance, venue: Venue) -> Managed:
         rules = rules_of(instance.settings.exits)
         found = (exit_of(rules, it, bids.get(it.position_id), heard_at) for it in held)
         due = [sale for sale in found if sale is not None]
-        fitting = [sale for sale in due if bids[sale.position.position_id].fits(sale.position.contracts)]
-        sold = [sale for sale in fitting if positions.sell(connection, sale)]
+        mode = row_of(mode_in_force(connection, heard_at).mode, instance.settings.modes)
+        possible = [(it, possible_sale(mode, it, bids[it.position.position_id])) for it in due]
+        fitting = [(it.position, sale) for it, sale in possible if sale is not None]
+        sold = [(whole, sale) for whole, sale in fitting if _sell(connection, whole, sale, bids[whole.position_id])]
+    exits = [sale for whole, sale in sold if sale.position == whole]
     return Managed(
         marked=len(held),
         without_bid=len(held) - len(bids),
         too_large=len(due) - len(fitting),
-        exits=dict(Counter(str(sale.reason) for sale in sold)),
-        net_micro_usd=sum(sale.net_micro_usd for sale in sold),
+        exits=dict(Counter(str(sale.reason) for sale in exits)),
+        net_micro_usd=sum(sale.net_micro_usd for _, sale in sold),
+        reduced=len(sold) - len(exits),
     )
+
+
+def _sell(connection: Connection, whole: OpenPosition, sale: Exit, bid: Bid) -> bool:
+    """Book a sale of the whole position, or of a part, whose rest is marked anew; False where it was closed already."""
+    if sale.position == whole:
+        return positions.sell(connection, sale)
+    is_sold = positions.sell_part(connection, sale)
+    if is_sold:
+        positions.save_marks(connection, [Mark(whole.less(sale.position), sale.at, bid.price)])
+    return is_sold
 
 
 def is_due(instance: Instance, patience: timedelta) -> bool:

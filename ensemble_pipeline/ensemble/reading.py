@@ -23,7 +23,7 @@ def read_context(instance: Instance, batch_id: int, run_id: str, method: Method 
         calls.save_settings(connection, settings_hash, instance.settings.snapshot(), now)
         disputed = frozenset(it.model_id for it in open_disputes(connection))
     tracker, fallback, costs = PerformanceTracker(instance), FallbackManager(instance), CostOptimizer(instance)
-    ranking = tracker.get_model_ranking()
+    ranking, health = tracker.get_model_ranking(), fallback.check_provider_health()
     context = BatchContext(
         context_id=0,
         now=now,
@@ -34,8 +34,9 @@ def read_context(instance: Instance, batch_id: int, run_id: str, method: Method 
         strengths=tracker.get_strengths(ranking),
         degraded=frozenset(name for name, trend in tracker.get_trends(ranking).items() if trend.is_degraded),
         calibration=tracker.get_calibration(),
-        health=fallback.check_provider_health(),
-        operating_mode=fallback.operating_mode(),
+        health=health,
+        # an emergency is noticed before money is risked
+        operating_mode=fallback.review_mode(health).mode,
         spend=costs.monitor_spend().spend,
         settings_hash=settings_hash,
         code_version=code_version(),

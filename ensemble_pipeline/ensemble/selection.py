@@ -28,7 +28,8 @@ _FAST_MS, _SLOW_MS = 2_000, 30_000
 class Candidate:
     """A member that could be asked, the parts of its utility and their weights, each in [0, 1].
 
-    `is_deselected`: its accuracy got worse; only an exploration draw asks it.
+    `is_deselected`: its accuracy got worse; only an exploration draw asks it. `is_absent`: it cannot be asked, and
+    gives an earlier answer again.
     """
 
     member: MemberSettings
@@ -36,6 +37,7 @@ class Candidate:
     parts: Mapping[str, float]
     weights: Mapping[str, float]
     is_deselected: bool = False
+    is_absent: bool = False
 
     @property
     def utility(self) -> float:

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 
 from ensemble_pipeline.domain import RejectedRow, Settlement
 from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.modes import Step, row_of
+from ensemble_pipeline.ensemble.operating import mode_in_force
 from ensemble_pipeline.errors import EarlyResolutionError, RefusedRowError, UnknownMarketError
 from ensemble_pipeline.store import markets, resolutions
 from ensemble_pipeline.store.decisions import settle_positions
@@ -44,7 +46,8 @@ async def bring_resolutions(instance: Instance, venue: Venue) -> SettlementNews:
         refused = markets.save_rejected(connection, [*batch.rejected, *implausible], heard_at)
         changed = resolutions.save_settlements(connection, plausible, heard_at)
         changed += resolutions.withdraw(connection, batch.unsettled, heard_at)
-        paid = settle_positions(connection)
+        mode = row_of(mode_in_force(connection, heard_at).mode, instance.settings.modes)
+        paid = settle_positions(connection) if mode.allows(Step.SETTLE) else 0
         note_look(connection, "settlements", now)
     return SettlementNews(tuple(changed), paid, refused)
 

@@ -13,6 +13,8 @@ from ensemble_pipeline.store.health import ModelHealth
 
 _HEALTH = dict[str, ModelHealth]
 _ACCOUNTS = dict[str, dict[str, Account]]
+# what came to be kept later is kept where it says something: decisions from before are made again to the bit
+_KEPT_LATER = {"is_held": False, "emergency": {}, "heard_in_emergency": [], "opened_in_mode": 0}
 
 
 @cache
@@ -23,11 +25,19 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 - any type has an a
 
 def inputs_of(snapshot: Snapshot, standing: Standing, filling: Filling) -> dict[str, Any]:
     """One market as it stood, what was known of it when it was planned, and when its order was sized."""
+    known = _adapter(Filling).dump_python(filling, mode="json")
     return {
         "snapshot": _adapter(Snapshot).dump_python(snapshot, mode="json"),
-        "standing": _adapter(Standing).dump_python(standing, mode="json"),
-        "filling": _adapter(Filling).dump_python(filling, mode="json"),
+        "standing": _telling(_adapter(Standing).dump_python(standing, mode="json")),
+        "filling": {**known, "exposure": _telling(known["exposure"])},
     }
+
+
+def _telling(written: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in written.items() if _KEPT_LATER.get(name, _ABSENT) != value}
+
+
+_ABSENT = object()
 
 
 def read_inputs(stored: Mapping[str, Any]) -> tuple[Snapshot, Standing, Filling]:

@@ -1,36 +1,22 @@
 """`ensemble budget` and `ensemble costs`: what may still be spent, bills in dispute, and the cost report as text."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from ensemble_pipeline.domain import MICRO_PER_USD
 from ensemble_pipeline.ensemble.cost import CostOptimizer
 from ensemble_pipeline.ensemble.cost_report import cost_report
 from ensemble_pipeline.ensemble.disputes import decide_dispute
-from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.spend import SpendStatus
-from ensemble_pipeline.pipeline.worlds import current_database
-from ensemble_pipeline.settings import load_settings
+from ensemble_pipeline.pipeline.worlds import current_instance
 from ensemble_pipeline.store import alerts, anomalies
 from ensemble_pipeline.store.anomalies import Dispute, Resolution
 from ensemble_pipeline.store.database import Row
-from ensemble_pipeline.store.migrate import require_migrated
-from ensemble_pipeline.store.world_clock import StoredClock
-
-
-@contextmanager
-def _instance() -> Iterator[Instance]:
-    """The instance last started here, or the database that is named."""
-    settings = load_settings()
-    with current_database(settings) as database:
-        require_migrated(database)
-        yield Instance(settings, database, StoredClock(database))
 
 
 def read_budget() -> tuple[SpendStatus, list[Row]]:
     """The day's accounts against their limits, and the alerts that are open."""
-    with _instance() as instance:
+    with current_instance() as instance:
         status = CostOptimizer(instance).monitor_spend()
         with instance.database.connection() as connection:
             return status, alerts.open_alerts(connection)
@@ -70,7 +56,7 @@ def budget_json(status: SpendStatus, open_alerts: Sequence[Row]) -> dict[str, An
 
 def read_disputes() -> list[Dispute]:
     """Bills that nobody can believe, and that nobody decided about yet."""
-    with _instance() as instance, instance.database.connection() as connection:
+    with current_instance() as instance, instance.database.connection() as connection:
         return anomalies.open_disputes(connection)
 
 
@@ -91,7 +77,7 @@ def decide(number: int, resolution: Resolution, cause: str) -> str:
     Raises:
         InputError: no dispute of this number is open, or the cause is empty.
     """
-    with _instance() as instance:
+    with current_instance() as instance:
         it = decide_dispute(instance, number, resolution, cause)
     booked = it.claimed_micro_usd if resolution == "accepted" else it.booked_micro_usd
     return f"dispute {number} is {resolution}: {_usd(booked)} are booked, and {it.model_id} may be asked again"
@@ -99,7 +85,7 @@ def decide(number: int, resolution: Resolution, cause: str) -> str:
 
 def read_costs() -> dict[str, Any]:
     """The cost report, made anew from the ledger."""
-    with _instance() as instance:
+    with current_instance() as instance:
         return cost_report(instance)
 
 

@@ -87,6 +87,25 @@ def ledger_equals_calls(ensemble: EnsembleResource) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(
+    asset="model_health", description="The operating mode is normal; warns of one that is not, fails where suspended."
+)
+def operating_mode_is_normal(ensemble: EnsembleResource) -> dg.AssetCheckResult:
+    """Show the mode in force, with its cause."""
+    from ensemble_pipeline.domain import Mode
+    from ensemble_pipeline.ensemble.operating import mode_in_force
+
+    instance = ensemble.instance()
+    with instance.database.connection() as connection:
+        found = mode_in_force(connection, instance.clock.now())
+    is_suspended = found.mode is Mode.SUSPENDED
+    return dg.AssetCheckResult(
+        passed=found.mode is Mode.NORMAL,
+        severity=dg.AssetCheckSeverity.ERROR if is_suspended else dg.AssetCheckSeverity.WARN,
+        metadata={name: str(value) for name, value in found.as_json().items()},
+    )
+
+
+@dg.asset_check(
     asset="model_health",
     description="Every model may be asked: no breaker is open, neither of a model nor of its provider.",
 )
@@ -270,6 +289,7 @@ CHECKS = [
     no_budget_used_up,
     no_bill_in_dispute,
     ledger_equals_calls,
+    operating_mode_is_normal,
     windows_are_fresh,
     counts_equal_ledger,
     windows_saw_nothing_later,

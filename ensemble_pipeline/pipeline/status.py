@@ -2,13 +2,9 @@
 
 from typing import Any
 
-from ensemble_pipeline.ensemble.fallback import FallbackManager, Mode
-from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.monitor import EnsembleMonitor
-from ensemble_pipeline.pipeline.worlds import current_database
-from ensemble_pipeline.settings import load_settings
-from ensemble_pipeline.store.migrate import require_migrated
-from ensemble_pipeline.store.world_clock import StoredClock
+from ensemble_pipeline.pipeline.mode import describe
+from ensemble_pipeline.pipeline.worlds import current_instance
 
 
 def read_status() -> dict[str, Any]:
@@ -17,17 +13,8 @@ def read_status() -> dict[str, Any]:
     Raises:
         DatabaseError: the database lacks tables that this code reads.
     """
-    settings = load_settings()
-    with current_database(settings) as database:
-        require_migrated(database)
-        return EnsembleMonitor(Instance(settings, database, StoredClock(database))).track_performance()
-
-
-def set_mode(name: Mode, cause: str) -> None:
-    """Put an operating mode in force in that instance; positions that are open settle in every mode."""
-    settings = load_settings()
-    with current_database(settings) as database:
-        FallbackManager(Instance(settings, database, StoredClock(database))).enable_emergency_mode(name, cause)
+    with current_instance() as instance:
+        return EnsembleMonitor(instance).track_performance()
 
 
 def show_status(state: dict[str, Any]) -> str:
@@ -36,7 +23,8 @@ def show_status(state: dict[str, Any]) -> str:
     reasons = ", ".join(f"{reason} {count}" for reason, count in decisions["by_terminal_reason"].items())
     calls = ", ".join(f"{status} {count}" for status, count in state["model_calls"].items())
     lines = {
-        "world": f"{state['world']}, now {state['now']}, mode {state['operating_mode']}",
+        "world": f"{state['world']}, now {state['now']}",
+        "mode": describe(state["mode"]),
         "markets": f"{markets['seen']} seen, {markets['asked_about']} put before the models, "
         f"{markets['settled']} settled, {markets['rejected_rows']} rows refused",
         "decisions": f"{decisions['total']} ({reasons or 'none yet'}), {markets['undecided']} waiting, "

@@ -106,6 +106,7 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
         "exit_reason": ("text", "why it was sold; null where it is open or was settled"),
         "exit_price": ("numeric", "price of a contract when it was sold, dollars"),
         "exit_fee_micro_usd": ("bigint", "fee of the sale, micro-dollars"),
+        "part_of": ("bigint", "the position it was sold from, where it is a part"),
     },
     "model_strengths": {
         "ranking_id": ("bigint", "the ranking it refines"),

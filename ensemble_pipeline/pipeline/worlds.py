@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.errors import DatabaseError, UserError
 from ensemble_pipeline.replay.archive import read_archive
 from ensemble_pipeline.replay.archive_world import ArchiveWorld
@@ -20,7 +21,8 @@ from ensemble_pipeline.sandbox.world import World, WorldModel
 from ensemble_pipeline.settings import Settings, load_settings
 from ensemble_pipeline.store.database import Database, require_row
 from ensemble_pipeline.store.embedded import EmbeddedServer, start_embedded
-from ensemble_pipeline.store.migrate import current_revision, migrate
+from ensemble_pipeline.store.migrate import current_revision, migrate, require_migrated
+from ensemble_pipeline.store.world_clock import StoredClock
 from ensemble_pipeline.store.worlds import LIVE, claim_world, world_key_of
 
 _KEY_VARIABLE = "ENSEMBLE_SANDBOX_KEY"
@@ -276,6 +278,20 @@ def _world_in(url: str) -> str:
     finally:
         database.close()
     return key or LIVE
+
+
+@contextmanager
+def current_instance() -> Iterator[Instance]:
+    """The instance last started here, or the one whose database is named, with its schema up to date.
+
+    Raises:
+        UserError: nothing was ever started here and no database is named.
+        DatabaseError: the database lacks tables that this code reads.
+    """
+    settings = load_settings()
+    with current_database(settings) as database:
+        require_migrated(database)
+        yield Instance(settings, database, StoredClock(database))
 
 
 @contextmanager

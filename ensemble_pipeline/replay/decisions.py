@@ -39,18 +39,44 @@ _FITTED_BY = (
     "intercept_ridge",
     "intercept_from_events",
 )
-# what acts on rankings, health and answers alone, which a decision made again takes as they were recorded
-_ACTED_BEFORE = frozenset(
-    {
-        "half_life_resolutions",
-        "skill_spread",
-        "segment_prior_events",
-        "health_failures",
-        "retry_probe_minutes",
-        "max_attempts",
-        "show_market_price",
-    }
-)
+# what acts on rankings, health, mode and answers alone, which a decision made again takes as they were recorded
+_ACTED_BEFORE = {
+    "ensemble": frozenset(
+        {
+            "half_life_resolutions",
+            "skill_spread",
+            "segment_prior_events",
+            "health_failures",
+            "retry_probe_minutes",
+            "max_attempts",
+            "show_market_price",
+        }
+    ),
+    "modes": frozenset(
+        {
+            "earlier_hours",
+            "earlier_confidence_share",
+            "degraded_below_available",
+            "conservative_below_available",
+            "degraded_below_success",
+            "conservative_below_success",
+            "evidence_minutes",
+            "min_calls",
+            "venue_silent_minutes",
+            "recovery_minutes",
+        }
+    ),
+}
+# what modes allowed before there were settings for it
+_MODES_BEFORE = {
+    "stake_share_of": "kelly",
+    "degraded_extra_confidence": 0,
+    "conservative_extra_confidence": 0,
+    "minimal_extra_confidence": 0,
+    "conservative_positions": "unlimited",
+    "minimal_positions": "unlimited",
+    "minimal_is_single": False,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +240,7 @@ def _known(kept: Mapping[str, Any]) -> dict[str, Any]:
     """Kept settings without those that this release knows no more."""
     usual = Policy()
     sections = {name: type(getattr(usual, name)) for name in Policy.model_fields}
-    known: dict[str, Any] = {}
+    known: dict[str, Any] = {"modes": dict(_MODES_BEFORE)}
     for name, section in sections.items():
         if name == "members":
             known[name] = [_fields_of(MemberSettings, it) for it in kept.get(name, ())]
@@ -239,9 +265,9 @@ def _with(settings: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
         raise SettingsError(f"{name}: name one value of a section, as ensemble.market_weight")
     if rest not in type(getattr(Policy(), first)).model_fields:
         raise SettingsError(f"{name}: section {first} has no setting {rest!r}; docs/settings.md lists them")
-    if first == "ensemble" and rest in _ACTED_BEFORE:
+    if rest in _ACTED_BEFORE.get(first, ()):
         raise SettingsError(
-            f"{name} acts on rankings, health or answers alone, and a decision made again takes these as recorded"
+            f"{name} acts on rankings, health, mode or answers alone, and a decision made again takes these as recorded"
         )
     return {**settings, first: {**section, rest: value}}
 

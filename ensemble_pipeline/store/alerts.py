@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
-from ensemble_pipeline.store.database import Connection, Row
+from ensemble_pipeline.store.database import Connection, Row, require_row
 
 Severity = Literal["warning", "error"]
 
@@ -78,3 +78,11 @@ def open_alerts(connection: Connection) -> list[Row]:
         "select kind, subject, severity, cause, action, evidence, raised_at, updated_at from alerts"
         " where resolved_at is null order by severity, raised_at, kind, subject"
     ).fetchall()
+
+
+def is_open(connection: Connection, kind: str) -> bool:
+    """Whether an alert of this kind is open."""
+    row = connection.execute(
+        "select exists (select from alerts where kind = %s and resolved_at is null) as is_open", [kind]
+    ).fetchone()
+    return bool(require_row(row)["is_open"])

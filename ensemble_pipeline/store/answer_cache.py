@@ -10,6 +10,8 @@ from ensemble_pipeline.store.database import AsyncConnection, Connection, Row
 from ensemble_pipeline.store.markets import MARKET_COLUMNS, market_of_row
 
 UseOutcome = Literal["hit", "shadow", "miss"]
+EMERGENCY = "emergency"
+"""Cause of a use: its member could not be asked, and the bounds were wider than usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +105,23 @@ def answering_models(connection: Connection, model_ids: Sequence[str], as_of: da
     return {row["id"]: row["response_model"] for row in rows}
 
 
-async def give_again(connection: AsyncConnection, snapshot: Snapshot, model_id: str, forecast_id: int) -> bool:
-    """Repeat an earlier forecast of the model on another snapshot; ``False`` where it has a forecast there already."""
+async def give_again(
+    connection: AsyncConnection, snapshot: Snapshot, model_id: str, forecast_id: int, confidence_share: float = 1.0
+) -> bool:
+    """Repeat an earlier forecast of the model on another snapshot, with this share of its confidence.
+
+    ``False`` where it has a forecast there already.
+    """
     cursor = await connection.execute(
         "insert into forecasts (reused_from, snapshot_id, market_id, model_id, asked_at, p_yes, confidence, reasoning,"
-        " market_p, volatility_regime, expiry_bucket) select forecast_id, %s, %s, model_id, %s, p_yes, confidence,"
-        " reasoning, %s, %s, %s from forecasts where forecast_id = %s and model_id = %s"
+        " market_p, volatility_regime, expiry_bucket) select forecast_id, %s, %s, model_id, %s, p_yes,"
+        " confidence * %s::float8, reasoning, %s, %s, %s from forecasts where forecast_id = %s and model_id = %s"
         " on conflict (snapshot_id, model_id) do nothing",
         [
             snapshot.snapshot_id,
             snapshot.market.market_id,
             snapshot.quote.observed_at,
+            confidence_share,
             snapshot.quote.mid,
             snapshot.regime,
             snapshot.expiry,
@@ -122,6 +130,16 @@ async def give_again(connection: AsyncConnection, snapshot: Snapshot, model_id: 
         ],
     )
     return cursor.rowcount > 0
+
+
+def given_in_emergency(connection: Connection, snapshot_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """By snapshot, the models that gave an earlier answer again in an emergency."""
+    rows = connection.execute(
+        "select snapshot_id, array_agg(model_id order by model_id) as names from cache_uses"
+        " where snapshot_id = any(%s) and cause = %s group by 1",
+        [list(snapshot_ids), EMERGENCY],
+    )
+    return {row["snapshot_id"]: tuple(row["names"]) for row in rows}
 
 
 async def note_use(connection: AsyncConnection, use: CacheUse, now: datetime) -> None:
@@ -172,12 +190,12 @@ def uses_by_kind(connection: Connection, since: datetime, until: datetime) -> li
     """Looks within (since, until], by kind, outcome and cause: how often, and what hits saved in micro-dollars.
 
     A hit saves what the ledger says now of the call that gave the answer, its corrections included, and nothing where
-    nobody would have been asked.
+    nobody would have been asked, or could have been.
     """
     return connection.execute(
         "select u.kind, u.outcome, u.cause, count(*) as n,"
         " coalesce(sum(l.spent_micro_usd) filter (where u.outcome = 'hit'"
-        " and u.cause <> 'nobody_asked'), 0)::bigint as micro_usd from cache_uses u"
+        " and u.cause not in ('nobody_asked', 'emergency')), 0)::bigint as micro_usd from cache_uses u"
         " join forecasts f on f.forecast_id = u.source_forecast_id join llm_queries q using (query_id)"
         " join ledger l using (reservation_id) where u.used_at > %s and u.used_at <= %s"
         " group by 1, 2, 3 order by 1, 2, 3",

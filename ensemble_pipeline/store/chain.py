@@ -112,7 +112,8 @@ def outcome_of(connection: Connection, decision_id: int, market_id: str) -> Row:
     position = connection.execute(
         "select p.position_id, p.side, p.contracts, p.entry_price, p.cost_micro_usd, p.fee_micro_usd, p.opened_at,"
         " p.closed_at, p.payout_micro_usd, p.exit_reason, (select sum(cash_micro_usd)::bigint from trade_log t"
-        " where t.position_id = p.position_id) as cash_flow_micro_usd from positions p where p.decision_id = %s",
+        " join positions s using (position_id) where s.decision_id = p.decision_id) as cash_flow_micro_usd"
+        " from positions p where p.decision_id = %s and p.part_of is null",
         [decision_id],
     ).fetchone()
     return {"settlement": settled, "position": position}

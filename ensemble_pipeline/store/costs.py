@@ -58,7 +58,8 @@ def decisions_by_category(connection: Connection, since: datetime, until: dateti
 def paper_by_category(connection: Connection, since: datetime, until: datetime) -> list[Row]:
     """Paper positions closed within [since, until), by day and category: net profit in micro-dollars."""
     return connection.execute(
-        "select (p.closed_at at time zone 'UTC')::date as day, e.category, count(*) as closed,"
+        "select (p.closed_at at time zone 'UTC')::date as day, e.category,"
+        " count(*) filter (where p.part_of is null) as closed,"
         " sum(p.payout_micro_usd - p.cost_micro_usd - p.fee_micro_usd)::bigint as net_profit_micro_usd"
         " from positions p join markets m using (market_id) join market_events e using (event_id)"
         " where p.closed_at >= %s and p.closed_at < %s group by 1, 2 order by 1, 2",
@@ -73,7 +74,7 @@ def dearest_markets(connection: Connection, first: date, last: date, most: int) 
         " sum(spent_micro_usd)::bigint as cost_micro_usd from ledger where budget_day between %(first)s and %(last)s"
         " and state <> 'held' group by 1 order by cost_micro_usd desc, market_id limit %(most)s)"
         " select s.market_id, m.question, e.category, s.calls, s.analyses, s.cost_micro_usd,"
-        " (select count(*) from positions p where p.market_id = s.market_id) as trades,"
+        " (select count(*) from positions p where p.market_id = s.market_id and p.part_of is null) as trades,"
         " (select sum(p.payout_micro_usd - p.cost_micro_usd - p.fee_micro_usd)::bigint from positions p"
         " where p.market_id = s.market_id and p.closed_at is not null) as net_profit_micro_usd"
         " from spent s join markets m using (market_id) join market_events e using (event_id)"

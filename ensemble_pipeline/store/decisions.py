@@ -186,12 +186,15 @@ def analyses_of(connection: Connection, market_ids: Sequence[str], now: datetime
     return {row["market_id"]: Analyses(row["today"], row["last_at"]) for row in rows}
 
 
-def portfolio(connection: Connection, bankroll_micro_usd: int, now: datetime) -> Portfolio:
-    """Cash and stakes as they stand."""
+def portfolio(connection: Connection, bankroll_micro_usd: int, now: datetime, modes: Sequence[str] = ()) -> Portfolio:
+    """Cash and stakes as they stand; `modes` are those whose open positions are counted besides."""
     cash = connection.execute("select coalesce(sum(cash_micro_usd), 0)::bigint as flow from trade_log").fetchone()
     rows = connection.execute(
-        "select p.market_id, m.event_id, sum(p.cost_micro_usd)::bigint as staked, count(*) as positions"
-        " from positions p join markets m using (market_id) where p.closed_at is null group by 1, 2"
+        "select p.market_id, m.event_id, sum(p.cost_micro_usd)::bigint as staked, count(*) as positions,"
+        " count(*) filter (where c.operating_mode = any(%s)) as in_modes"
+        " from positions p join markets m using (market_id) join decisions d using (decision_id)"
+        " join decision_contexts c using (context_id) where p.closed_at is null group by 1, 2",
+        [list(modes)],
     ).fetchall()
     today = connection.execute(
         "select coalesce(sum(cost_micro_usd), 0)::bigint as staked from positions where opened_at >= %s",
@@ -206,6 +209,7 @@ def portfolio(connection: Connection, bankroll_micro_usd: int, now: datetime) ->
         staked_today=require_row(today)["staked"],
         staked_by_market={row["market_id"]: row["staked"] for row in rows},
         staked_by_event=by_event,
+        opened_in_mode=sum(row["in_modes"] for row in rows),
     )
 
 

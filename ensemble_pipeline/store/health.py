@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 
-from ensemble_pipeline.store.database import Connection, Row
+from ensemble_pipeline.store.database import Connection, Row, require_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,17 @@ def call_history(connection: Connection, model_ids: Sequence[str], since: dateti
         " and q.requested_at between %(since)s and %(until)s group by 1 order by 1",
         {"ids": list(model_ids), "since": since, "until": until},
     ).fetchall()
+
+
+def recent_calls(connection: Connection, model_ids: Sequence[str], since: datetime, until: datetime) -> tuple[int, int]:
+    """Calls of these models within (since, until], and how many of them were not answered."""
+    row = connection.execute(
+        "select count(*) as calls, count(*) filter (where status <> 'answered') as failures from llm_queries"
+        " where model_id = any(%s) and requested_at > %s and requested_at <= %s",
+        [list(model_ids), since, until],
+    ).fetchone()
+    found = require_row(row)
+    return int(found["calls"]), int(found["failures"])
 
 
 _COLUMNS = ("model_id", *(it.name for it in fields(ModelHealth) if it.name != "model_name"))

@@ -1,4 +1,4 @@
-"""Budget status and operating mode."""
+"""Budget status, and when somebody last looked."""
 
 from datetime import datetime
 
@@ -20,14 +20,3 @@ def last_reading(connection: Connection) -> datetime | None:
     """When budget and health were last looked at."""
     row = connection.execute("select max(checked_at) as at from budget_status").fetchone()
     return None if row is None else row["at"]
-
-
-def operating_mode(connection: Connection) -> str:
-    """The mode in force; ``normal`` where nobody ever set one."""
-    row = connection.execute("select mode from operating_modes order by mode_id desc limit 1").fetchone()
-    return "normal" if row is None else str(row["mode"])
-
-
-def set_operating_mode(connection: Connection, mode: str, cause: str, now: datetime) -> None:
-    """Put a mode in force, with its cause."""
-    connection.execute("insert into operating_modes (mode, cause, since) values (%s, %s, %s)", [mode, cause, now])

@@ -8,24 +8,29 @@ from ensemble_pipeline.domain import Market
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """Paper money as one market sees it, in micro-dollars."""
+    """Paper money as one market sees it, in micro-dollars.
+
+    `opened_in_mode` counts the open positions that were opened in the present operating mode or a more careful one.
+    """
 
     cash: int
     open_positions: int
     in_market: int
     in_event: int
     staked_today: int
+    opened_in_mode: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Portfolio:
-    """Paper money at an instant, in micro-dollars."""
+    """Paper money at an instant, in micro-dollars; `opened_in_mode` as in `Exposure`."""
 
     cash: int
     open_positions: int
     staked_today: int
     staked_by_market: Mapping[str, int] = field(default_factory=dict)
     staked_by_event: Mapping[str, int] = field(default_factory=dict)
+    opened_in_mode: int = 0
 
     def seen_from(self, market: Market) -> Exposure:
         """The portfolio as far as it bears on `market`."""
@@ -35,6 +40,7 @@ class Portfolio:
             self.staked_by_market.get(market.market_id, 0),
             self.staked_by_event.get(market.event_id, 0),
             self.staked_today,
+            self.opened_in_mode,
         )
 
     def after(self, market: Market, stake: int, fee: int) -> "Portfolio":
@@ -47,6 +53,7 @@ class Portfolio:
             staked_today=self.staked_today + stake,
             staked_by_market={**self.staked_by_market, market.market_id: held.in_market + stake},
             staked_by_event={**self.staked_by_event, of_event: held.in_event + stake},
+            opened_in_mode=self.opened_in_mode + 1,
         )
 
     def without(self, market: Market, stake: int, received: int) -> "Portfolio":
@@ -58,4 +65,5 @@ class Portfolio:
             open_positions=self.open_positions - 1,
             staked_by_market={**self.staked_by_market, market.market_id: held.in_market - stake},
             staked_by_event={**self.staked_by_event, of_event: held.in_event - stake},
+            opened_in_mode=self.opened_in_mode - 1,
         )

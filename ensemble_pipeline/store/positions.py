@@ -1,11 +1,11 @@
 """Paper positions between opening and settlement: their marks, and their exits.
 
-Belongs here: reading what is open, keeping marks, selling. Does not: opening and settling (``decisions``), which exit
-is due (``forecasting.exits``).
+Belongs here: reading what is open, keeping marks, selling, as a whole or in part. Does not: opening and settling
+(``decisions``), which exit is due (``forecasting.exits``).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -16,7 +16,10 @@ from ensemble_pipeline.store.database import Connection, Row, require_row
 
 @dataclass(frozen=True, slots=True)
 class OpenPosition:
-    """A position nobody sold and no settlement paid yet. `highest_bid` is the highest its side was ever bid for."""
+    """A position nobody sold and no settlement paid yet. `highest_bid` is the highest its side was ever bid for.
+
+    `reduced_at` is when a part of it was sold last.
+    """
 
     position_id: int
     market_id: str
@@ -28,6 +31,25 @@ class OpenPosition:
     opened_at: datetime
     closes_at: datetime
     highest_bid: Decimal | None
+    reduced_at: datetime | None = None
+
+    def part(self, contracts: int) -> "OpenPosition":
+        """Some of its contracts, with their share of what was paid; the fee's is rounded down."""
+        return replace(
+            self,
+            contracts=contracts,
+            cost_micro_usd=self.cost_micro_usd * contracts // self.contracts,
+            fee_micro_usd=self.fee_micro_usd * contracts // self.contracts,
+        )
+
+    def less(self, part: "OpenPosition") -> "OpenPosition":
+        """What is left of it without a part."""
+        return replace(
+            self,
+            contracts=self.contracts - part.contracts,
+            cost_micro_usd=self.cost_micro_usd - part.cost_micro_usd,
+            fee_micro_usd=self.fee_micro_usd - part.fee_micro_usd,
+        )
 
     @property
     def paid_micro_usd(self) -> int:
@@ -64,7 +86,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """A sale of a whole position."""
+    """A sale of a whole position; of a part, once that is a position of its own."""
 
     position: OpenPosition
     at: datetime
@@ -113,7 +135,9 @@ def lock_open_positions(connection: Connection, at: datetime) -> list[OpenPositi
 def _read_open(connection: Connection, at: datetime, lock: str) -> list[OpenPosition]:
     rows = connection.execute(
         "select p.position_id, p.market_id, m.ticker, p.side, p.contracts, p.cost_micro_usd, p.fee_micro_usd,"
-        f" p.opened_at, m.closes_at, p.highest_bid from positions p join markets m using (market_id) where {_STANDS}"
+        " p.opened_at, m.closes_at, p.highest_bid, (select max(closed_at) from positions s"
+        " where s.part_of = p.position_id) as reduced_at"
+        f" from positions p join markets m using (market_id) where {_STANDS}"
         f" and p.opened_at <= %(at)s and (p.marked_at is null or p.marked_at <= %(at)s) order by p.position_id{lock}",
         {"at": at},
     ).fetchall()
@@ -166,6 +190,38 @@ def sell(connection: Connection, sale: Exit) -> bool:
         },
     )
     return booked.rowcount == 1
+
+
+def sell_part(connection: Connection, sale: Exit) -> bool:
+    """Make the contracts that are sold a position of their own and close that; False where nothing is open any more.
+
+    What was paid for them moves with them, as two rows of the log that add up to nothing; the rest stays as it was.
+    """
+    part = sale.position
+    values = {
+        "id": part.position_id,
+        "n": part.contracts,
+        "cost": part.cost_micro_usd,
+        "fee": part.fee_micro_usd,
+        "paid": part.paid_micro_usd,
+        "at": sale.at,
+    }
+    row = connection.execute(
+        "with rest as (update positions set contracts = contracts - %(n)s, cost_micro_usd = cost_micro_usd - %(cost)s,"
+        " fee_micro_usd = fee_micro_usd - %(fee)s where position_id = %(id)s and closed_at is null returning *)"
+        " insert into positions (decision_id, market_id, side, contracts, entry_price, cost_micro_usd, fee_micro_usd,"
+        " opened_at, marked_at, highest_bid, part_of) select decision_id, market_id, side, %(n)s, entry_price,"
+        " %(cost)s, %(fee)s, opened_at, marked_at, highest_bid, position_id from rest returning position_id",
+        values,
+    ).fetchone()
+    if row is None:
+        return False
+    connection.execute(
+        "insert into trade_log (position_id, kind, at, cash_micro_usd)"
+        " values (%(id)s, 'split', %(at)s, %(paid)s), (%(part)s, 'split', %(at)s, -%(paid)s::bigint)",
+        values | {"part": row["position_id"]},
+    )
+    return sell(connection, replace(sale, position=replace(part, position_id=row["position_id"])))
 
 
 def open_book(connection: Connection) -> list[Row]:

@@ -68,7 +68,8 @@ def paper_result(connection: Connection) -> Row:
     """Trades, open positions, fees of buying and selling, net profit of the closed ones; in micro-dollars."""
     return require_row(
         connection.execute(
-            "select count(*) as trades, count(*) filter (where closed_at is null) as open_positions,"
+            "select count(*) filter (where part_of is null) as trades,"
+            " count(*) filter (where closed_at is null) as open_positions,"
             " coalesce(sum(cost_micro_usd), 0)::bigint as staked,"
             " coalesce(sum(fee_micro_usd + coalesce(exit_fee_micro_usd, 0)), 0)::bigint as fees,"
             " coalesce(sum(payout_micro_usd - cost_micro_usd - fee_micro_usd) filter (where closed_at is not null), 0)"

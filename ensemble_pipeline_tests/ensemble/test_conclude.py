@@ -31,10 +31,15 @@ CENTS = st.integers(1, 98)
 
 
 def decide(
-    quote: Quote | None = None, held: Portfolio | None = None, mode: str = "normal", **changes: Any
+    quote: Quote | None = None,
+    held: Portfolio | None = None,
+    mode: str = "normal",
+    modes: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> EnsembleDecision:
     """A decision of members that agree on 0.7 against a book of 0.40 to 0.42, with `changes` to the consensus."""
-    return conclude(policy_of(), context_of(mode), plan_of(), consensus_of(**changes), filling_of(quote, held))
+    policy = policy_of(modes=modes or {})
+    return conclude(policy, context_of(mode), plan_of(), consensus_of(**changes), filling_of(quote, held))
 
 
 def test_decision_when_every_gate_is_passed_trades_with_exact_money() -> None:
@@ -157,10 +162,19 @@ def test_enhanced_route_demands_more_confidence(route: Route, demanded: float) -
     assert verdict.numbers["demanded"] == pytest.approx(demanded)
 
 
-@pytest.mark.parametrize(("mode", "contracts"), [("normal", 114), ("conservative", 114), ("minimal", 66)])
+@pytest.mark.parametrize(
+    ("mode", "contracts"), [("normal", 114), ("degraded", 85), ("conservative", 57), ("minimal", 28)]
+)
 def test_operating_mode_lowers_the_stake(mode: str, contracts: int) -> None:
-    # a quarter of Kelly is $116.77; a half of that is above the market's cap of $50, a quarter of it is $29.19
+    # a quarter of Kelly is $116.77, above the market's cap of $50; at 0.437052 a contract, three quarters, half and
+    # a quarter of the cap buy 85.8, 57.2 and 28.6
     assert decide(mode=mode).contracts == contracts
+
+
+@pytest.mark.parametrize(("mode", "contracts"), [("normal", 114), ("conservative", 114), ("minimal", 66)])
+def test_share_of_kelly_is_taken_before_the_trade_value_caps_it(mode: str, contracts: int) -> None:
+    # a half of Kelly's $116.77 is above the cap of $50, a quarter of it is $29.19
+    assert decide(mode=mode, modes={"stake_share_of": "kelly"}).contracts == contracts
 
 
 def test_best_offer_when_a_side_is_missing_takes_the_other() -> None:
@@ -234,6 +248,7 @@ def test_portfolio_after_an_order_holds_it_and_without_it_is_what_it_was() -> No
         47_880_009,
         {"x": 5, "kalshi:RAIN-1": 47_880_000},
         {"kalshi:RAIN": 47_880_007},
+        opened_in_mode=1,
     )
     seen = taken.seen_from(market_of())
     assert (seen.in_market, seen.in_event, seen.staked_today) == (47_880_000, 47_880_007, 47_880_009)

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble_pipeline.domain import Reason, Side
+from ensemble_pipeline.domain import Mode, Reason, Side
+from ensemble_pipeline.ensemble.modes import row_of
 from ensemble_pipeline.ensemble.offers import Offer, best_offer
 from ensemble_pipeline.ensemble.ordering import RETRY_SHARES, Order, Sizer
 from ensemble_pipeline.forecasting.sizing import kelly_fraction
-from ensemble_pipeline.settings import SizingSettings
+from ensemble_pipeline.settings import ModeSettings, SizingSettings
 from ensemble_pipeline.store.portfolio import Exposure
 from ensemble_pipeline.venues.kalshi.fees import taker_fee_usd
 from ensemble_pipeline_tests.ensemble.parts import USD, book, nothing_held
@@ -24,7 +25,8 @@ NO_LIMITS: dict[str, Any] = {
 }
 PROBABILITIES = st.floats(0, 1)
 CENTS = st.integers(1, 99)
-MODES = st.sampled_from(["normal", "conservative", "minimal", "suspended"])
+MODES = st.sampled_from(list(Mode))
+NORMAL = row_of("normal", ModeSettings())
 DEPTHS = st.one_of(st.none(), st.decimals(0, 5000, places=2))
 
 
@@ -43,7 +45,8 @@ def size(
     **options: Any,
 ) -> Order | None:
     """The order that passes every gate, if one does."""
-    sizer = Sizer(SizingSettings.model_validate(NO_LIMITS | options), mode, int(value_usd * USD))
+    row = row_of(mode, ModeSettings())
+    sizer = Sizer(SizingSettings.model_validate(NO_LIMITS | options), row, int(value_usd * USD))
     verdicts, order = sizer.size(offer, uncertainty, held or nothing_held())
     assert (order is None) <= any(not verdict.is_passed for verdict in verdicts)
     return order if all(verdict.is_passed for verdict in verdicts) else None
@@ -110,18 +113,53 @@ def test_more_uncertainty_never_means_a_larger_position(
 
 def test_more_uncertainty_never_means_a_larger_position_at_a_limit_either() -> None:
     # $30 of the event's limit are left, less than is wanted at little uncertainty
-    sizer = Sizer(SizingSettings(), "normal", 50 * USD)
+    sizer = Sizer(SizingSettings(), NORMAL, 50 * USD)
     held = Exposure(1000 * USD, 1, 0, 70 * USD, 0)
     found = [contracts_of(sizer.size(offer_of(0.55, 42), u / 20, held)[1]) for u in range(21)]
     assert found == sorted(found, reverse=True)
 
 
-@given(p_win=PROBABILITIES, cents=CENTS, uncertainty=PROBABILITIES)
-def test_more_careful_modes_never_mean_a_larger_position(p_win: float, cents: int, uncertainty: float) -> None:
-    offer = offer_of(p_win, cents)
-    found = [contracts_of(size(offer, uncertainty, mode=mode)) for mode in ("normal", "conservative", "minimal")]
-    assert found == sorted(found, reverse=True)
-    assert size(offer, uncertainty, mode="suspended") is None
+@given(
+    p_win=PROBABILITIES,
+    cents=CENTS,
+    depth=DEPTHS,
+    uncertainty=PROBABILITIES,
+    in_event=st.integers(0, 120 * USD),
+    value_usd=st.floats(0, 100),
+)
+def test_more_careful_modes_never_mean_a_larger_position_at_no_limit_and_at_any(
+    p_win: float, cents: int, depth: Decimal | None, uncertainty: float, in_event: int, value_usd: float
+) -> None:
+    offer, held = offer_of(p_win, cents, depth), Exposure(1000 * USD, 1, 0, in_event, 0)
+    for limits in (NO_LIMITS, {}):
+        found = []
+        for mode in Mode:
+            options = SizingSettings.model_validate(limits)
+            sizer = Sizer(options, row_of(mode, ModeSettings()), int(value_usd * USD))
+            found.append(contracts_of(sizer.size(offer, uncertainty, held)[1]))
+        assert found == sorted(found, reverse=True)
+        assert found[-1] == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "opened", "is_open"),
+    [("conservative", 9, True), ("conservative", 10, False), ("minimal", 0, True), ("minimal", 1, False)],
+)
+def test_mode_bounds_the_positions_that_were_opened_in_it(mode: str, opened: int, *, is_open: bool) -> None:
+    sizer = Sizer(SizingSettings(), row_of(mode, ModeSettings()), 50 * USD)
+    verdicts, order = sizer.size(offer_of(0.7, 42), 0.0, Exposure(1000 * USD, 30, 0, 0, 0, opened))
+    assert (order is not None) is is_open
+    [limit] = [verdict for verdict in verdicts if verdict.gate is Reason.POSITION_LIMIT]
+    assert limit.is_passed is is_open
+    assert limit.numbers["opened_in_mode"] == opened
+
+
+@pytest.mark.parametrize("mode", ["normal", "degraded"])
+def test_usual_limits_alone_bound_positions_where_the_mode_names_no_number(mode: str) -> None:
+    sizer = Sizer(SizingSettings(), row_of(mode, ModeSettings()), 50 * USD)
+    verdicts, order = sizer.size(offer_of(0.7, 42), 0.0, Exposure(1000 * USD, 49, 0, 0, 0, 49))
+    assert order is not None
+    assert all("max_in_mode" not in verdict.numbers for verdict in verdicts)
 
 
 @given(
@@ -136,7 +174,7 @@ def test_order_never_breaks_a_limit_nor_touches_the_reserve(
     p_win: float, cents: int, in_event: int, today: int, positions: int, cash: int
 ) -> None:
     options = SizingSettings()
-    sizer = Sizer(options, "normal", 50 * USD)
+    sizer = Sizer(options, NORMAL, 50 * USD)
     verdicts, order = sizer.size(offer_of(p_win, cents), 0.0, Exposure(cash, positions, 0, in_event, today))
     if order is None or not all(verdict.is_passed for verdict in verdicts):
         return
@@ -149,7 +187,7 @@ def test_order_never_breaks_a_limit_nor_touches_the_reserve(
 
 def test_limits_are_tried_at_their_shares_in_turn_and_the_verdict_says_at_which() -> None:
     assert RETRY_SHARES == (1.0, 0.8, 0.6, 0.4, 0.2, 0.1)
-    sizer = Sizer(SizingSettings(), "normal", 50 * USD)
+    sizer = Sizer(SizingSettings(), NORMAL, 50 * USD)
     verdicts, order = sizer.size(offer_of(0.7, 42), 0.0, Exposure(1000 * USD, 1, 0, 75 * USD, 0))
     assert order is not None
     [limit] = [verdict for verdict in verdicts if verdict.gate is Reason.POSITION_LIMIT]
@@ -158,7 +196,7 @@ def test_limits_are_tried_at_their_shares_in_turn_and_the_verdict_says_at_which(
 
 @pytest.mark.parametrize("held", [Exposure(1000 * USD, 1, USD, USD, USD), Exposure(1000 * USD, 50, 0, 0, 0)])
 def test_market_that_is_held_and_a_full_book_of_positions_take_no_order(held: Exposure) -> None:
-    verdicts, order = Sizer(SizingSettings(), "normal", 50 * USD).size(offer_of(0.7, 42), 0.0, held)
+    verdicts, order = Sizer(SizingSettings(), NORMAL, 50 * USD).size(offer_of(0.7, 42), 0.0, held)
     assert order is None
     assert verdicts[-1].gate is Reason.POSITION_LIMIT
     assert verdicts[-1].numbers["share_tried"] == 0

@@ -10,15 +10,17 @@ from decimal import Decimal
 from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ensemble_pipeline.clock import SteppedClock
-from ensemble_pipeline.domain import Quote, Settlement
+from ensemble_pipeline.domain import Quote, Settlement, Side
 from ensemble_pipeline.ensemble.positions import Managed, is_due, manage_positions
 from ensemble_pipeline.errors import VenueUnavailableError
 from ensemble_pipeline.forecasting.exits import ExitReason
-from ensemble_pipeline.store import decisions, positions, resolutions
+from ensemble_pipeline.store import chain, decisions, positions, reports, resolutions
 from ensemble_pipeline.store.database import Database
-from ensemble_pipeline.store.positions import Exit
+from ensemble_pipeline.store.positions import Exit, OpenPosition
 from ensemble_pipeline.venues.base import Venue
 from ensemble_pipeline_tests.ensemble.held import USD, Books, hold
 from ensemble_pipeline_tests.ensemble.venue import Play, playing
@@ -177,17 +179,87 @@ def test_market_that_closes_during_the_look_sells_nothing(database: Database, mo
         assert position_of(play)["closed_at"] is None
 
 
-def test_position_larger_than_what_rests_at_the_bid_waits_for_a_deeper_book(
+def thin(size: str) -> Books:
+    """A book on which NO is bid 0.12 for, so many contracts of it."""
+    book = replace(quote_of("0.85", "0.88"), yes_bid_size=Decimal(500), yes_ask_size=Decimal(size))
+    return Books(A_1=book)
+
+
+def test_position_larger_than_what_rests_at_the_bid_is_sold_in_part_and_the_rest_waits_for_a_deeper_book(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playing(database, monkeypatch, "A-1") as play:
+        whole = hold(play, "A-1", "no")
+        # 60 * 0.12 less 0.07 * 60 * 0.12 * 0.88, rounded up to a hundredth of a cent; 60 of 100 paid for
+        back, paid = 7_200_000 - 443_600, 24 * USD + 1_008_000
+        assert manage_on(play, thin("60.5")) == Managed(1, 0, 0, {}, back - paid, 1)
+        rows = play.rows(
+            "select position_id as id, contracts as n, cost_micro_usd as cost, fee_micro_usd as fee, part_of,"
+            " exit_reason as why, payout_micro_usd as back from positions order by 1"
+        )
+        assert rows == [
+            {"id": whole, "n": 40, "cost": 16 * USD, "fee": 672_000, "part_of": None, "why": None, "back": None},
+            {
+                "id": whole + 1,
+                "n": 60,
+                "cost": 24 * USD,
+                "fee": 1_008_000,
+                "part_of": whole,
+                "why": "stop",
+                "back": back,
+            },
+        ]
+        log = play.rows("select position_id as id, kind, cash_micro_usd as cash from trade_log order by trade_id")
+        assert [tuple(row.values()) for row in log] == [
+            (whole, "open", -PAID),
+            (whole, "split", paid),
+            (whole + 1, "split", -paid),
+            (whole + 1, "exit", back),
+        ]
+        cash_adds_up(play, 1000 * USD - PAID + back)
+        # the book of an instant is sold into once
+        before = everything(play)
+        assert manage_on(play, thin("60.5")) == Managed(1, 0, 1, {}, 0)
+        assert everything(play) == before
+        wait(play)
+        assert manage_on(play, thin("0.9")) == Managed(1, 0, 1, {}, 0)
+        assert manage_on(play, thin("40")).exits == {"stop": 1}
+        assert play.rows("select count(*) as n from positions where closed_at is null") == [{"n": 0}]
+        # 40 * 0.12 less 0.07 * 40 * 0.12 * 0.88
+        cash_adds_up(play, 1000 * USD - PAID + back + 4_800_000 - 295_700)
+        with play.instance.database.connection() as connection:
+            assert reports.paper_result(connection)["trades"] == 1
+
+
+def test_rest_of_a_position_sold_in_part_settles_and_the_part_does_not(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with playing(database, monkeypatch, "A-1") as play:
         hold(play, "A-1", "no")
-        thin = replace(quote_of("0.85", "0.88"), yes_bid_size=Decimal(500), yes_ask_size=Decimal("99.5"))
-        assert manage_on(play, Books(A_1=thin)) == Managed(1, 0, 1, {}, 0)
-        assert position_of(play)["closed_at"] is None
-        wait(play)
-        deep = replace(thin, yes_ask_size=Decimal(100))
-        assert manage_on(play, Books(A_1=deep)).exits == {"stop": 1}
+        sold = manage_on(play, thin("60"))
+        assert settle(play, False) == 1
+        paid = play.rows("select payout_micro_usd as n from positions where part_of is null")
+        assert paid == [{"n": 40 * USD}]
+        assert settle(play, None) == 1
+        # a void gives back the stake of what was held until then
+        paid = play.rows("select payout_micro_usd as n from positions where part_of is null")
+        assert paid == [{"n": 16 * USD}]
+        cash_adds_up(play, 1000 * USD + sold.net_micro_usd - 672_000)
+        with play.instance.database.connection() as connection:
+            outcome = chain.outcome_of(connection, 1, "kalshi:A-1")["position"]
+        assert outcome["cash_flow_micro_usd"] == sold.net_micro_usd - 672_000
+
+
+@given(
+    contracts=st.integers(2, 5000), sold=st.integers(1, 4999), cents=st.integers(1, 99), fee=st.integers(0, 10_000_000)
+)
+def test_part_and_rest_were_paid_what_the_whole_was(contracts: int, sold: int, cents: int, fee: int) -> None:
+    at = START
+    whole = OpenPosition(1, "m", "t", Side.YES, contracts, contracts * cents * 10_000, fee, at, at + HOUR, None)
+    part = whole.part(min(sold, contracts - 1))
+    assert part.cost_micro_usd == part.contracts * cents * 10_000
+    assert 0 <= part.fee_micro_usd <= fee
+    assert abs(part.fee_micro_usd - fee * part.contracts / contracts) < 1
 
 
 def everything(play: Play) -> list[list[dict[str, object]]]:

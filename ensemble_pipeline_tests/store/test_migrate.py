@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from ensemble_pipeline.clock import SteppedClock
+from ensemble_pipeline.ensemble.fallback import FallbackManager
 from ensemble_pipeline.ensemble.performance import PerformanceTracker
 from ensemble_pipeline.errors import DatabaseError
 from ensemble_pipeline.store import audit, budget, migrations
@@ -180,3 +181,29 @@ def test_answers_that_repeat_another_go_with_the_table_that_knew_them(empty_url:
         downgrade(empty_url, "0012")
         migrate(database)
         assert [row["model_id"] for row in table(database, "forecasts", "forecast_id")] == ["a", "b"]
+
+
+def test_modes_set_before_were_set_by_hand_and_what_would_expire_goes_with_the_way_back(empty_url: str) -> None:
+    with opened(empty_url) as database:
+        migrate(database)
+    downgrade(empty_url, "0013")
+    with opened(empty_url) as database:
+        with database.connection() as connection:
+            connection.execute(
+                "insert into operating_modes (mode, cause, since) values ('minimal', 'drill', %s)", [NOW]
+            )
+        migrate(database)
+        manager = FallbackManager(instance_of(settings_of("a"), database, SteppedClock(NOW)))
+        [row] = table(database, "operating_modes", "mode_id")
+        assert (row["origin"], row["expires_at"], manager.operating_mode()) == ("hand", None, "minimal")
+        manager.enable_emergency_mode("suspended", "for an hour", HOUR)
+        manager.enable_emergency_mode("degraded", "until it is ended")
+        with database.connection() as connection:
+            connection.execute(
+                "insert into operating_modes (mode, cause, since, origin) values ('suspended', 'it', %s, 'evidence')",
+                [NOW],
+            )
+    downgrade(empty_url, "0013")
+    with opened(empty_url) as database:
+        kept = [(row["mode"], row["cause"]) for row in table(database, "operating_modes", "mode_id")]
+        assert kept == [("minimal", "drill"), ("conservative", "until it is ended")]

@@ -1,5 +1,10 @@
 """What the schema itself refuses of marks and exits, and what a way back to the schema before them leaves."""
 
+import asyncio
+from dataclasses import replace
+from decimal import Decimal
+from typing import cast
+
 import psycopg
 import pytest
 
@@ -7,10 +12,12 @@ from ensemble_pipeline.ensemble.positions import manage_positions
 from ensemble_pipeline.store import decisions
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.migrate import migrate
-from ensemble_pipeline_tests.ensemble.held import hold
+from ensemble_pipeline.venues.base import Venue
+from ensemble_pipeline_tests.ensemble.held import Books, hold
 from ensemble_pipeline_tests.ensemble.history import settle
 from ensemble_pipeline_tests.ensemble.venue import Play, playing
 from ensemble_pipeline_tests.sandbox.small_world import HOUR
+from ensemble_pipeline_tests.store.rows import quote_of
 from ensemble_pipeline_tests.store.test_migrate import downgrade
 
 SOLD = (
@@ -122,4 +129,33 @@ def test_downgrade_opens_what_was_sold_so_that_its_settlement_pays_and_upgrade_t
         with database.connection() as connection:
             assert decisions.settle_positions(connection) == 1
         assert play.with_venue(lambda venue: manage_positions(play.instance, venue)).marked == 1
+    database.close()
+
+
+def test_downgrade_makes_a_whole_of_what_was_sold_in_part_and_upgrade_takes_it_on(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(empty_url)
+    migrate(database)
+    with playing(database, monkeypatch, "A-1") as play:
+        hold(play, "A-1")
+        thin = Books(A_1=replace(quote_of("0.10", "0.12"), yes_bid_size=Decimal(30), yes_ask_size=Decimal(30)))
+        play.clock.advance_to(play.clock.now() + HOUR)
+        assert asyncio.run(manage_positions(play.instance, cast("Venue", thin))).reduced == 1
+        settle(database, "A-1", True, resolved_at=play.clock.now())
+        with database.connection() as connection:
+            assert decisions.settle_positions(connection) == 1
+        database.close()
+        downgrade(empty_url, "0013")
+        whole = {"contracts": 100, "cost": 40_000_000, "fee": 1_680_000, "closed_at": None}
+        columns = "contracts, cost_micro_usd as cost, fee_micro_usd as fee, closed_at"
+        assert play.rows(f"select {columns} from positions") == [whole]
+        assert play.rows("select kind, cash_micro_usd as cash from trade_log") == [
+            {"kind": "open", "cash": -41_680_000}
+        ]
+        database.close()
+        assert migrate(database)[0] == "0016"
+        with database.connection() as connection:
+            assert decisions.settle_positions(connection) == 1
+        assert play.rows("select payout_micro_usd as paid from positions") == [{"paid": 100_000_000}]
     database.close()

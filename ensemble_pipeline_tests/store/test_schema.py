@@ -105,6 +105,13 @@ def forecast(
     )
 
 
+def mode_set(mode: str = "'minimal'", origin: str = "'hand'", expires: str = "null", better: str = "null") -> str:
+    return (
+        "insert into operating_modes (mode, cause, since, origin, expires_at, better_since)"
+        f" values ({mode}, 'drill', now(), {origin}, {expires}, {better})"
+    )
+
+
 def run(connection: Connection, *statements: str) -> None:
     for statement in statements:
         connection.execute(statement)
@@ -150,7 +157,12 @@ def run(connection: Connection, *statements: str) -> None:
         ),
         "insert into world_clock (mode) values ('accelerated')",
         "insert into world (world_key, kind) values ('x', 'dream')",
-        "insert into operating_modes (mode, cause, since) values ('panic', '', now())",
+        mode_set(mode="'panic'"),
+        mode_set(origin="'chance'"),
+        mode_set(expires="now()"),
+        mode_set(origin="'evidence'", expires="now() + interval '1 h'"),
+        mode_set(better="now()"),
+        mode_set(origin="'evidence'", better="now() - interval '1 h'"),
         "insert into model_ranking_rows values (1, 'a', 1, 0, null, 0, 0, 2)",
         "insert into model_ranking_rows values (1, 'a', 1, 0, -0.1, 0, 0, 0.5)",
         "update markets set closes_at = opened_at",

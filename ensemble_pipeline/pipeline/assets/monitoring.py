@@ -1,4 +1,4 @@
-"""How the models answer."""
+"""How the models answer, and what that leaves the system."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,22 +25,27 @@ _HISTORY = timedelta(days=7)
     description=(
         "How each model answered over the last day, from its real calls: success, response times, unreadable answers, "
         "refusals; the state of its breaker and its provider's, with every change of the last week and its cause. "
-        "Providers that had no traffic are probed. A model whose breaker is open is not asked until one call may try."
+        "Providers that had no traffic are probed. A model whose breaker is open is not asked until one call may try. "
+        "The operating mode is reviewed by what is found."
     ),
 )
 async def model_health(ensemble: EnsembleResource) -> dg.MaterializeResult[None]:
-    """Read and keep every model's health, and look for what is wrong with it."""
+    """Read and keep every model's health, and look for what is wrong with it; review the operating mode."""
     from ensemble_pipeline.ensemble.fallback import FallbackManager
     from ensemble_pipeline.ensemble.health_alerts import watch_health
     from ensemble_pipeline.store.breakers import transitions_since
 
     instance = ensemble.instance()
-    readings = await FallbackManager(instance).record_health()
+    manager = FallbackManager(instance)
+    readings = await manager.record_health()
+    mode = manager.review_mode({it.model_name: it for it in readings})
     change = watch_health(instance)
     with instance.database.connection() as connection:
         changes = transitions_since(connection, instance.clock.now() - _HISTORY)
     return dg.MaterializeResult(
         metadata={
+            "operating_mode": str(mode.mode),
+            "operating_mode_cause": mode.cause,
             "unavailable": sum(not reading.is_available for reading in readings),
             "breakers": _history(instance, readings),
             "models": markdown_table([asdict(reading) for reading in readings]),

@@ -35,6 +35,7 @@ async def paper_positions(ensemble: EnsembleResource) -> dg.MaterializeResult[No
         metadata={
             "marked": done.marked,
             "without_bid": done.without_bid,
+            "sold_in_part": done.reduced,
             "too_large_for_the_book": done.too_large,
             "exits": done.exits,
             "exits_net_usd": done.net_micro_usd / MICRO_PER_USD,
