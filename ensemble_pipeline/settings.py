@@ -257,7 +257,7 @@ class ModeSettings(_Frozen):
     )
     degraded_extra_confidence: Probability = Field(0.05, description="Confidence demanded besides in `degraded`.")
     conservative_extra_confidence: Probability = Field(0.1, description="The same in mode `conservative`.")
-    minimal_extra_confidence: Probability = Field(0.2, description="The same in mode `minimal`.")
+    minimal_extra_confidence: Probability = Field(0.1, description="The same in mode `minimal`.")
     conservative_positions: Count = Field(
         10, description="Positions open at once that were opened in mode `conservative` or a more careful one."
     )

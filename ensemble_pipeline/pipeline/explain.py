@@ -8,6 +8,7 @@ from ensemble_pipeline.ensemble.explaining import explain
 from ensemble_pipeline.pipeline.worlds import current_database
 from ensemble_pipeline.providers.texts import one_line, printable
 from ensemble_pipeline.settings import load_settings
+from ensemble_pipeline.store.answer_cache import EMERGENCY
 from ensemble_pipeline.store.migrate import require_migrated
 
 _WIDTH = 100
@@ -83,8 +84,11 @@ def _answer_lines(answer: Mapping[str, Any], *, is_complete: bool) -> Iterator[s
     yield f"  {answer['model']}: {said}, weight {answer['weight']:.4f}, {asked}"
     if (repeats := answer["repeats"]) is not None:
         where = "of the same market" if repeats["kind"] == "same" else f"of {repeats['market_id']}"
+        how = ""
+        if repeats["cause"] == EMERGENCY:
+            how = f" in an emergency, confidence {repeats['confidence']:.2f} of {repeats['confidence_before']:.2f}"
         yield (
-            f"    gave forecast {repeats['forecast_id']} {where} again, {repeats['age_s']:.0f} s old, price moved "
+            f"    gave forecast {repeats['forecast_id']} {where} again{how}, {repeats['age_s']:.0f} s old, price moved "
             f"{_short(repeats['price_distance'])}, decision {repeats['decision_id']}: nothing was asked or paid"
         )
     if answer["not_asked"] is not None:

@@ -93,8 +93,9 @@ def calls_on(connection: Connection, snapshot_id: int) -> Sequence[Row]:
 def repeats_on(connection: Connection, snapshot_id: int) -> dict[str, Row]:
     """By model, the earlier forecast that it gave again on a snapshot, and how far apart the two occasions were."""
     rows = connection.execute(
-        "select f.model_id, f.reused_from as forecast_id, s.market_id, s.snapshot_id, d.decision_id, u.kind, u.age_s,"
-        " u.price_distance, u.similarity from forecasts f join forecasts s on s.forecast_id = f.reused_from"
+        "select f.model_id, f.reused_from as forecast_id, s.market_id, s.snapshot_id, d.decision_id, u.kind, u.cause,"
+        " u.age_s, u.price_distance, u.similarity, f.confidence, s.confidence as confidence_before"
+        " from forecasts f join forecasts s on s.forecast_id = f.reused_from"
         " left join decisions d on d.snapshot_id = s.snapshot_id left join cache_uses u"
         " on (u.snapshot_id, u.model_id) = (f.snapshot_id, f.model_id) where f.snapshot_id = %s",
         [snapshot_id],

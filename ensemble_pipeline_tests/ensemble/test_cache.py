@@ -80,6 +80,12 @@ def refusal(
     return refusal_of(entry or entry_of(), kind, now, response_model, at, policy_of(cache=options).cache)
 
 
+def refusal_with(oldest: timedelta, entry: CacheEntry, response_model: str = "a-1", **changes: Any) -> str:
+    """By the bounds of an emergency, after these changes of the key."""
+    now = replace(KEY, **changes)
+    return refusal_of(entry, SAME, now, response_model, NOW, policy_of().cache, emergency_age=oldest)
+
+
 # what changed since the answer was given, and the cause that names it, in the order of causes
 CHANGES: list[tuple[str, dict[str, Any]]] = [
     ("too_old", {"at": NOW + DAY}),
