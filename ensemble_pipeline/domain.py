@@ -333,11 +333,46 @@ class Answer:
     reasoning: str
 
 
+class AnswerFormat(StrEnum):
+    """How a server is asked for the form of an answer, the strictest first.
+
+    ``json_schema``: it holds the model to the schema. ``json_object``: it holds it to JSON, the schema stands in the
+    prompt. ``text``: it is asked for nothing, the schema stands in the prompt.
+    """
+
+    JSON_SCHEMA = "json_schema"
+    JSON_OBJECT = "json_object"
+    TEXT = "text"
+
+    @property
+    def plainer(self) -> "AnswerFormat | None":
+        """What to ask for where a server does not do this; ``None`` below ``text``.
+
+        >>> AnswerFormat.JSON_SCHEMA.plainer, AnswerFormat.TEXT.plainer
+        (<AnswerFormat.JSON_OBJECT: 'json_object'>, None)
+        """
+        following = list(AnswerFormat)[list(AnswerFormat).index(self) + 1 :]
+        return following[0] if following else None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A page that a model found when it searched the web, in its provider's words: untrusted.
+
+    `stated_date` is how the provider dates the page, such as "April 30, 2025" or "2 days ago"; empty where it does not.
+    """
+
+    url: str
+    title: str = ""
+    stated_date: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelReply:
     """One reply of a provider: billed, and readable (`answer` given) or not (`problem` says why).
 
     `usage` is ``None`` where the provider told none that can be read, `cost_micro_usd` where nobody knows the cost.
+    `is_format_ignored` where the model finished, and its text is not in the form that its server was asked for.
     """
 
     status: CallStatus
@@ -350,6 +385,9 @@ class ModelReply:
     answer: Answer | None = None
     problem: str | None = None
     anomalies: tuple[CostAnomaly, ...] = ()
+    sources: tuple[Source, ...] = ()
+    answer_format: AnswerFormat = AnswerFormat.JSON_SCHEMA
+    is_format_ignored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@
     │   ├── OutOfCreditError           the account is empty or capped: asking again cannot help
     │   ├── CredentialsError           the key is missing or wrong
     │   ├── ModelGoneError             the model does not exist (any more)
+    │   ├── FormatRefusedError         the server does not take the way the form of an answer is asked for
     │   └── BadReplyError              the reply is not what the wire format promises (HTML, cut JSON, no usage)
     └── LimitError                 the system refuses by its own rules
         ├── BudgetRefusedError     the reservation would overshoot a budget; names the scope and the numbers
@@ -131,11 +132,15 @@ class ProviderError(EnsembleError):
         http_status: int | None = None,
         retry_after_s: float | None = None,
         may_be_billed: bool = False,
+        is_retryable: bool | None = None,
     ) -> None:
+        """`is_retryable`: what the provider says of this very failure; ``None`` leaves it to the kind of error."""
         super().__init__(message)
         self.http_status = http_status
         self.retry_after_s = retry_after_s
         self.may_be_billed = may_be_billed
+        if is_retryable is not None:
+            self.is_retryable = is_retryable
 
 
 class ProviderUnavailableError(ProviderError):
@@ -164,6 +169,16 @@ class CredentialsError(ProviderError):
 
 class ModelGoneError(ProviderError):
     """The model does not exist (any more) at this provider. Name another in the settings."""
+
+
+class FormatRefusedError(ProviderError):
+    """The server does not take the way the form of an answer is asked for; the next attempt asks in a plainer one.
+
+    `answer_format` names the way that was refused.
+    """
+
+    is_retryable = True
+    answer_format: str | None = None
 
 
 class BadReplyError(ProviderError):

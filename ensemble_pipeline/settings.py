@@ -23,6 +23,7 @@ from ensemble_pipeline.domain import Strategy
 from ensemble_pipeline.errors import SettingsError
 
 Dialect = Literal["openai_chat", "anthropic_messages"]
+SearchTool = Literal["responses", "messages", "online"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 UsdLimit = Annotated[Decimal, Field(ge=0)] | Literal["unlimited"]
@@ -55,6 +56,16 @@ class ProviderSettings(_Frozen):
     api_key_env: str | None = Field(None, description="Environment variable that holds the key; none is sent if unset.")
     max_concurrency: int = Field(8, ge=1, description="Calls under way at once, per process.")
     timeout_s: float = Field(30, gt=0, description="Longest wait for one reply, in seconds.")
+    search_tool: SearchTool | None = Field(
+        None,
+        description="How its models search the web: a tool of `/responses` or `/messages`, or names with `:online`.",
+    )
+
+    @model_validator(mode="after")
+    def _check_search_tool(self) -> "ProviderSettings":
+        if self.search_tool is not None and (self.search_tool == "messages") != (self.dialect == "anthropic_messages"):
+            raise ValueError(f"search_tool {self.search_tool!r} is none of the dialect {self.dialect!r}")
+        return self
 
 
 class MemberSettings(_Frozen):
@@ -73,7 +84,10 @@ class MemberSettings(_Frozen):
         None, ge=0, description="Price where no list knows the model (local: 0)."
     )
     max_web_searches: int = Field(
-        0, ge=0, le=100, description="Web searches that one call of a model which searches by itself may make."
+        0, ge=0, le=100, description="Web searches that one call may make, by its provider's tool; 0: none."
+    )
+    has_own_search: bool = Field(
+        False, description="Whether it searches by itself, with no tool; `max_web_searches` then says how often it may."
     )
     web_search_usd: Decimal | None = Field(None, ge=0, description="Price of one search where no list knows it.")
     web_search_tokens: int = Field(
@@ -485,26 +499,68 @@ def _check_member(member: MemberSettings, providers: Mapping[str, ProviderSettin
         raise ValueError(
             f"ENSEMBLE_MEMBERS: member {member.name!r} names an unknown provider {member.provider!r}; known: {known}"
         )
-    has_search = member.provider == "openrouter" and "online" in member.model.split(":")[1:]
-    if has_search and not member.max_web_searches:
-        raise ValueError(
-            f"ENSEMBLE_MEMBERS: member {member.name!r} asks {member.model!r}, which buys a web search with each call: "
-            "set its `max_web_searches` to at least 1 and `web_search_usd` to what one costs, or leave `:online` out"
+    if problem := _search_problem(member, providers[member.provider]):
+        raise ValueError(f"ENSEMBLE_MEMBERS: member {member.name!r} {problem}")
+
+
+def _search_problem(member: MemberSettings, provider: ProviderSettings) -> str | None:
+    """What does not fit about the web searches of `member`, and what to set."""
+    is_online = provider.search_tool == "online" and is_online_model(member)
+    if (is_online or member.has_own_search) and not member.max_web_searches:
+        why = "buys a web search with each call" if is_online else "searches the web by itself"
+        instead = "leave `:online` out" if is_online else "set `has_own_search` to false"
+        return (
+            f"asks {member.model!r}, which {why}: set its `max_web_searches` to at least 1 and `web_search_usd` to "
+            f"what one costs, or {instead}"
         )
+    if not member.max_web_searches or member.has_own_search or is_online:
+        return None
+    own = "`has_own_search` to true where the model searches by itself"
+    if provider.search_tool == "online":
+        return (
+            f"may search the web (`max_web_searches`) but {member.model!r} does not: add `:online` to it, or set {own}"
+        )
+    if provider.search_tool is None:
+        return (
+            f"may search the web (`max_web_searches`) but provider {member.provider!r} has no search tool: set it to "
+            f"0, or {own}"
+        )
+    return None
+
+
+def is_online_model(member: MemberSettings) -> bool:
+    """Whether the name of its model asks OpenRouter for a web search.
+
+    >>> is_online_model(MemberSettings(name="a", provider="openrouter", model="x-ai/grok-4.6:online"))
+    True
+    """
+    return "online" in member.model.split(":")[1:]
 
 
 DEFAULT_PROVIDERS: dict[str, dict[str, Any]] = {
-    "xai": {"dialect": "openai_chat", "base_url": "https://api.x.ai/v1", "api_key_env": "XAI_API_KEY"},
-    "openai": {"dialect": "openai_chat", "base_url": "https://api.openai.com/v1", "api_key_env": "OPENAI_API_KEY"},
+    "xai": {
+        "dialect": "openai_chat",
+        "base_url": "https://api.x.ai/v1",
+        "api_key_env": "XAI_API_KEY",
+        "search_tool": "responses",
+    },
+    "openai": {
+        "dialect": "openai_chat",
+        "base_url": "https://api.openai.com/v1",
+        "api_key_env": "OPENAI_API_KEY",
+        "search_tool": "responses",
+    },
     "anthropic": {
         "dialect": "anthropic_messages",
         "base_url": "https://api.anthropic.com/v1",
         "api_key_env": "ANTHROPIC_API_KEY",
+        "search_tool": "messages",
     },
     "openrouter": {
         "dialect": "openai_chat",
         "base_url": "https://openrouter.ai/api/v1",
         "api_key_env": "OPENROUTER_API_KEY",
+        "search_tool": "online",
     },
     "local": {
         "dialect": "openai_chat",

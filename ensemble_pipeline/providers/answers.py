@@ -63,6 +63,24 @@ def read_answer(text: str) -> Answer:
     return Answer(p_yes, confidence, one_line(reasoning, REASONING_LENGTH))
 
 
+def follows_schema(text: str) -> bool:
+    """Whether `text` is the schema's object and nothing else, whatever its numbers: its form was kept to.
+
+    >>> follows_schema('{"reasoning": "", "p_yes": 60, "confidence": 1}'), follows_schema('{"p_yes": "60%"}')
+    (True, False)
+    """
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return (
+        isinstance(fields, dict)
+        and fields.keys() == ANSWER_SCHEMA["properties"].keys()
+        and isinstance(fields["reasoning"], str)
+        and all(type(fields[name]) in (int, float) for name in ("p_yes", "confidence"))
+    )
+
+
 def _only_object(text: str) -> dict[str, Any]:
     start = text.find("{")
     if start < 0:

@@ -1,17 +1,21 @@
 """The Anthropic Messages dialect, API version 2026-10-21 (which knows no temperature)."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ensemble_pipeline.domain import CallStatus, Usage
+from ensemble_pipeline.domain import AnswerFormat, CallStatus, Source, Usage
 from ensemble_pipeline.providers.answers import ANSWER_SCHEMA
-from ensemble_pipeline.providers.base import ModelCatalogue, Prompt, RawReply
-from ensemble_pipeline.providers.http_errors import Endpoint
+from ensemble_pipeline.providers.base import ModelCatalogue, Prompt, RawReply, Way
+from ensemble_pipeline.providers.endpoint import Endpoint
 from ensemble_pipeline.providers.texts import storable
 from ensemble_pipeline.providers.wire import Fields, Wire, read_catalogue, read_usage
 from ensemble_pipeline.settings import MemberSettings
 
 API_VERSION = "2026-10-21"
+# later versions let the model filter what it found by a program: of this one every page it read is in the reply
+SEARCH_TOOL = "web_search_20250305"
 
+_FOUND = "web_search_tool_result"
 _FINISHED = frozenset({"end_turn", "stop_sequence"})
 
 
@@ -20,16 +24,14 @@ class AnthropicClient:
 
     def __init__(self, endpoint: Endpoint, max_connections: int) -> None:
         self._endpoint = endpoint
-        headers = {"anthropic-version": API_VERSION}
-        if endpoint.api_key:
-            headers["x-api-key"] = endpoint.api_key
-        self._wire = Wire(endpoint, headers, max_connections)
+        self._wire = Wire(endpoint, max_connections, "x-api-key", {"anthropic-version": API_VERSION})
 
-    async def ask(self, member: MemberSettings, prompt: Prompt) -> RawReply:
+    async def ask(self, member: MemberSettings, prompt: Prompt, way: Way) -> RawReply:
         """Exactly one HTTP attempt at an answer; raises the ``ProviderError`` tree."""
-        reply = await self._wire.post("/messages", _body(member, prompt))
+        reply = await self._wire.post("/messages", _body(member, prompt, way))
         top = Fields(reply.data, self._endpoint)
-        text = "".join(block.text("text") or "" for block in top.objects("content") if block.text("type") == "text")
+        blocks = top.objects("content")
+        text = "".join(block.text("text") or "" for block in _last_words(blocks) if block.text("type") == "text")
         status, problem = _read_stop(top.name("stop_reason", "none"), member.max_output_tokens)
         return RawReply(
             text=storable(text),
@@ -39,6 +41,7 @@ class AnthropicClient:
             latency_ms=reply.latency_ms,
             status=status,
             problem=problem,
+            sources=tuple(source for block in blocks for source in _read_sources(block)),
         )
 
     async def list_models(self) -> ModelCatalogue:
@@ -50,14 +53,35 @@ class AnthropicClient:
         await self._wire.aclose()
 
 
-def _body(member: MemberSettings, prompt: Prompt) -> dict[str, Any]:
-    return {
+def _body(member: MemberSettings, prompt: Prompt, way: Way) -> dict[str, Any]:
+    body: dict[str, Any] = {
         "model": member.model,
         "max_tokens": member.max_output_tokens,
         "system": prompt.system,
         "messages": [{"role": "user", "content": prompt.user}],
-        "output_config": {"format": {"type": "json_schema", "schema": ANSWER_SCHEMA}},
     }
+    # it knows no JSON without a schema
+    if way.answer_format is AnswerFormat.JSON_SCHEMA:
+        body["output_config"] = {"format": {"type": "json_schema", "schema": ANSWER_SCHEMA}}
+    if way.has_search:
+        body["tools"] = [{"type": SEARCH_TOOL, "name": "web_search", "max_uses": member.max_web_searches}]
+    return body
+
+
+def _last_words(blocks: list[Fields]) -> list[Fields]:
+    """What follows the last search: before it a model says what it is about to do."""
+    ends = [index for index, block in enumerate(blocks, start=1) if block.text("type") == _FOUND]
+    return blocks[ends[-1] :] if ends else blocks
+
+
+def _read_sources(block: Fields) -> Iterator[Source]:
+    """The pages in the result of a search, also those of which nothing can be read; a failed search found none."""
+    found = block.data.get("content")
+    if block.text("type") != _FOUND or isinstance(found, Mapping):
+        return
+    for page in found if isinstance(found, list) else [found]:
+        fields = Fields(page if isinstance(page, Mapping) else {}, block.endpoint)
+        yield Source(fields.text("url") or "", fields.text("title") or "", fields.text("page_age") or "")
 
 
 def _read_stop(stop_reason: str, max_output_tokens: int) -> tuple[CallStatus, str | None]:

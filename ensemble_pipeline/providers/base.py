@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ensemble_pipeline.domain import CallStatus, Usage
+from ensemble_pipeline.domain import AnswerFormat, CallStatus, Source, Usage
 from ensemble_pipeline.settings import MemberSettings
 
 
@@ -20,6 +20,24 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """How a question is put: the form its answer is asked for in, and whether the model may search the web for it."""
+
+    answer_format: AnswerFormat = AnswerFormat.JSON_SCHEMA
+    has_search: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FormatKey:
+    """Of whom a form of answers is remembered: a model at an address (without credentials), searching or not."""
+
+    provider: str
+    base_url: str
+    model: str
+    has_search: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RawReply:
     """One billed reply before anyone read its text.
 
@@ -27,7 +45,7 @@ class RawReply:
     ``REFUSED_BY_MODEL`` and ``UNREADABLE`` are final and come with a `problem`. `response_model` is the model that
     answered, which may be another than the one asked. `usage` is ``None`` where none came that can be read.
     `reported_cost_micro_usd` is the provider's own figure, rounded up, or ``None``; `unusable_report` what it said
-    where that is no amount of money.
+    where that is no amount of money. `sources` are all the pages that it was told of, as they came.
     """
 
     text: str
@@ -38,6 +56,7 @@ class RawReply:
     status: CallStatus
     problem: str | None = None
     unusable_report: str | None = None
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +71,10 @@ class ModelCatalogue:
 class ProviderClient(Protocol):
     """One provider, in one dialect. Every method raises the ``ProviderError`` tree."""
 
-    async def ask(self, member: MemberSettings, prompt: Prompt) -> RawReply:
+    async def ask(self, member: MemberSettings, prompt: Prompt, way: Way) -> RawReply:
         """Exactly one HTTP attempt at an answer of at most the member's `max_output_tokens`, reasoning included.
+
+        Below ``json_schema`` the schema stands in the prompt already.
 
         Raises:
             UnknownPriceError: the provider has to be told a price that nobody knows; nothing was sent.

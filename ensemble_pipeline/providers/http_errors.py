@@ -8,16 +8,16 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
 from ensemble_pipeline.errors import (
     BadReplyError,
     CredentialsError,
+    FormatRefusedError,
     ModelGoneError,
     OutOfCreditError,
     ProviderError,
@@ -25,7 +25,8 @@ from ensemble_pipeline.errors import (
     ProviderUnavailableError,
     RateLimitedError,
 )
-from ensemble_pipeline.providers.texts import one_line, without_keys
+from ensemble_pipeline.providers.endpoint import Endpoint
+from ensemble_pipeline.providers.texts import one_line
 
 EXCERPT_LENGTH = 200
 
@@ -45,25 +46,16 @@ _CREDIT_WORDS = re.compile(
 _KEY_WORDS = re.compile(r"\bapi[ _-]?key\b", re.IGNORECASE)
 _MODEL_WORDS = re.compile(r"\bmodels?\b|no endpoints found", re.IGNORECASE)
 _BAD_MODEL_WORDS = re.compile(r"not a valid model|\bmodel\b.*\b(?:not found|not exist)", re.IGNORECASE)
+# "JSON mode" is what OpenAI calls json_object; llama.cpp and vLLM make a grammar of a schema
+_FORMAT_WORDS = re.compile(
+    r"response[_ ]?format|json[_ ]?schema|json[_ ]?object|json mode|structured[_ -]?outputs?|\bgrammar"
+    r"|output[_ ](?:config|format)|\btext\.format\b",
+    re.IGNORECASE,
+)
+# OpenRouter, where no host of the model takes everything that was asked for
+_PARAMETER_WORDS = re.compile(r"no endpoints found that (?:can handle|support) the requested parameters", re.IGNORECASE)
 # somebody gave up waiting, or the way to the provider broke, while it may have gone on answering
 _GAVE_UP = frozenset({408, 499, 504, *range(520, 525)})
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Whom a client talks to. `api_key` never shows in a repr; `timeout_s` bounds one whole exchange."""
-
-    provider: str
-    base_url: str
-    timeout_s: float
-    api_key_env: str | None = None
-    api_key: str | None = field(default=None, repr=False)
-
-    @property
-    def shown_url(self) -> str:
-        """`base_url` without user name and password."""
-        parts = urlsplit(self.base_url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def error_from_exception(error: httpx.HTTPError | TimeoutError, endpoint: Endpoint) -> ProviderError:
@@ -124,15 +116,18 @@ def said_by(body: Mapping[str, Any]) -> Said:
 
 
 def error_from_status(status: int, said: Said, headers: Mapping[str, str], endpoint: Endpoint) -> ProviderError:
-    """The error for `status` with what the body said; headers are read for the waiting time alone."""
+    """The error for `status` with what the body said; headers are read for when, and whether, to ask again."""
     kind, advice = _classify(status, said, endpoint)
     excerpt = excerpt_of(said.words, endpoint) or "no explanation"
     may_wait = issubclass(kind, (RateLimitedError, ProviderUnavailableError))
+    # OpenAI says so where the same request would fail the same way; one for another form is not the same
+    is_hopeless = headers.get("x-should-retry", "").strip().lower() == "false" and kind is not FormatRefusedError
     return kind(
         f"{endpoint.provider} answered {status}: {excerpt} | {advice}",
         http_status=status,
         retry_after_s=retry_after_s(headers) if may_wait else None,
         may_be_billed=_may_be_billed(status, said),
+        is_retryable=False if is_hopeless else None,
     )
 
 
@@ -145,7 +140,7 @@ def excerpt_of(text: str, endpoint: Endpoint) -> str:
     """At most 200 characters of `text` on one line, without control characters and keys."""
     # cleaned before keys are looked for, so that no control character can hide one; bounded so that it stays cheap
     clean = one_line(text[: 20 * EXCERPT_LENGTH], 20 * EXCERPT_LENGTH)
-    return one_line(without_keys(clean, endpoint.api_key), EXCERPT_LENGTH)
+    return one_line(endpoint.without_key(clean), EXCERPT_LENGTH)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -200,11 +195,24 @@ def _classify(status: int, said: Said, endpoint: Endpoint) -> tuple[type[Provide
         return RateLimitedError, "Asking again later can help."
     if status in (401, 403) or (status == 400 and _KEY_WORDS.search(said.words)):
         return CredentialsError, _key_advice(endpoint)
+    return _classify_request(status, said, endpoint)
+
+
+def _classify_request(status: int, said: Said, endpoint: Endpoint) -> tuple[type[ProviderError], str]:
+    """The error where it is not about who asks, or how often."""
+    if _is_format_refused(status, said):
+        return FormatRefusedError, "The next attempt asks for the answer in a plainer form."
     if _is_model_gone(status, said):
         return ModelGoneError, _gone_advice(endpoint)
     if status >= 500 or status == 408:
         return ProviderUnavailableError, "Asking again later can help."
     return ProviderError, _refusal_advice(status, endpoint)
+
+
+def _is_format_refused(status: int, said: Said) -> bool:
+    if status in (400, 422):
+        return _FORMAT_WORDS.search(said.words) is not None
+    return status == 404 and _PARAMETER_WORDS.search(said.words) is not None
 
 
 def _is_model_gone(status: int, said: Said) -> bool:

@@ -6,17 +6,21 @@ Retries, failover, budgets and the ledger live above, in ``ensemble``.
 import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from ensemble_pipeline.domain import CallStatus, ModelReply
-from ensemble_pipeline.errors import CredentialsError, SettingsError
-from ensemble_pipeline.providers.answers import TEXT_LENGTH, UnreadableAnswerError, read_answer
+from ensemble_pipeline.domain import AnswerFormat, CallStatus, ModelReply
+from ensemble_pipeline.errors import FormatRefusedError, SettingsError
+from ensemble_pipeline.providers.answers import TEXT_LENGTH, UnreadableAnswerError, follows_schema, read_answer
 from ensemble_pipeline.providers.anthropic import AnthropicClient
-from ensemble_pipeline.providers.base import ModelCatalogue, Prompt, ProviderClient, RawReply
-from ensemble_pipeline.providers.http_errors import Endpoint
+from ensemble_pipeline.providers.base import FormatKey, ModelCatalogue, Prompt, ProviderClient, RawReply, Way
+from ensemble_pipeline.providers.endpoint import Endpoint, read_key, shown_url
 from ensemble_pipeline.providers.openai_chat import OpenAIChatClient
 from ensemble_pipeline.providers.prices import Cost, cost_of
+from ensemble_pipeline.providers.prompts import with_schema
+from ensemble_pipeline.providers.searching import as_asked, has_tool
+from ensemble_pipeline.providers.sources import kept, problem_with
 from ensemble_pipeline.settings import MemberSettings, ProviderSettings, Settings
 
 
@@ -27,11 +31,23 @@ class ProviderManager:
     towards neither the time limit nor the latency.
     """
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
-        """Prepare the providers of `settings`, with keys from `environ`; connects to nothing yet."""
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        formats: Mapping[FormatKey, AnswerFormat] | None = None,
+        as_of: datetime | None = None,
+    ) -> None:
+        """Prepare the providers of `settings`, with keys from `environ`; connects to nothing yet.
+
+        `formats` names the form to ask for where it is not the strictest; it is looked at before each call.
+        `as_of` is when the questions are asked, in a world that knows a future: nothing dated later may be used then.
+        """
         self._providers = settings.providers
         self._believable_factor = settings.budget.believable_factor
         self._environ = environ
+        self._formats = {} if formats is None else formats
+        self._as_of = as_of
         self._turns = {name: asyncio.Semaphore(it.max_concurrency) for name, it in self._providers.items()}
         self._clients: dict[str, ProviderClient] = {}
 
@@ -59,9 +75,29 @@ class ProviderManager:
             SettingsError: the member's provider is not among the settings, its URL is none, or it has to be told a
                 price that nobody knows.
         """
+        provider = self._settings_of(member.provider)
+        asked = as_asked(member, provider, self._as_of)
+        key = self._key_of(asked, provider)
+        way = Way(self._formats.get(key, AnswerFormat.JSON_SCHEMA), key.has_search)
         client = self._client(member.provider)
-        raw = await client.ask(member, prompt)
-        return _to_reply(raw, cost_of(raw, member, worst_case_micro_usd, self._believable_factor))
+        put = prompt if way.answer_format is AnswerFormat.JSON_SCHEMA else with_schema(prompt)
+        try:
+            raw = await client.ask(asked, put, way)
+        except FormatRefusedError as error:
+            error.answer_format = way.answer_format
+            error.is_retryable = way.answer_format.plainer is not None
+            raise
+        return _to_reply(raw, cost_of(raw, member, worst_case_micro_usd, self._believable_factor), way, self._as_of)
+
+    def format_key(self, member: MemberSettings) -> FormatKey:
+        """What the form of `member`'s answers is remembered for.
+
+        Raises:
+            ProviderError: the member is not asked at all.
+            SettingsError: its provider is not among the settings.
+        """
+        provider = self._settings_of(member.provider)
+        return self._key_of(as_asked(member, provider, self._as_of), provider)
 
     def missing_key(self, member: MemberSettings) -> str | None:
         """The environment variable that has to hold a key before `member` can be asked, or ``None`` if all is set."""
@@ -93,6 +129,9 @@ class ProviderManager:
     ) -> None:
         await self.aclose()
 
+    def _key_of(self, asked: MemberSettings, provider: ProviderSettings) -> FormatKey:
+        return FormatKey(asked.provider, shown_url(provider.base_url), asked.model, has_tool(asked, provider))
+
     def _settings_of(self, provider: str) -> ProviderSettings:
         try:
             return self._providers[provider]
@@ -107,29 +146,22 @@ class ProviderManager:
 
     def _connect(self, provider: str) -> ProviderClient:
         settings = self._settings_of(provider)
-        key = None if settings.api_key_env is None else self._key(provider, settings.api_key_env)
+        key = None if settings.api_key_env is None else read_key(provider, settings.api_key_env, self._environ)
         endpoint = Endpoint(provider, settings.base_url, settings.timeout_s, settings.api_key_env, key)
         if settings.dialect == "anthropic_messages":
             return AnthropicClient(endpoint, settings.max_concurrency)
         return OpenAIChatClient(endpoint, settings.max_concurrency)
 
-    def _key(self, provider: str, variable: str) -> str:
-        key = self._environ.get(variable, "").strip()
-        if not key:
-            raise CredentialsError(f"{provider} needs a key and {variable} holds none. Set {variable}.")
-        # refused here because the HTTP library would print the value it cannot send
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise CredentialsError(f"{variable} holds characters that no key has (blanks, accents). Set it again.")
-        return key
 
-
-def _to_reply(raw: RawReply, cost: Cost) -> ModelReply:
-    status, answer, problem = raw.status, None, raw.problem
+def _to_reply(raw: RawReply, cost: Cost, way: Way, as_of: datetime | None) -> ModelReply:
+    status, answer, problem, is_ignored = raw.status, None, raw.problem, False
     if status is CallStatus.ANSWERED:
         try:
             answer = read_answer(raw.text)
         except UnreadableAnswerError as error:
-            status, problem = CallStatus.UNREADABLE, str(error)
+            status, problem, is_ignored = CallStatus.UNREADABLE, str(error), not follows_schema(raw.text)
+    if answer is not None and as_of is not None and (foreknowledge := problem_with(raw.sources, as_of)) is not None:
+        status, answer, problem = CallStatus.UNREADABLE, None, foreknowledge
     return ModelReply(
         status=status,
         response_model=raw.response_model,
@@ -142,4 +174,7 @@ def _to_reply(raw: RawReply, cost: Cost) -> ModelReply:
         answer=answer,
         problem=problem,
         anomalies=cost.anomalies,
+        sources=kept(raw.sources),
+        answer_format=way.answer_format,
+        is_format_ignored=is_ignored,
     )

@@ -1,45 +1,47 @@
-"""The OpenAI-shaped ``/chat/completions`` dialect: xAI, OpenAI, OpenRouter and local servers."""
+"""The OpenAI-shaped ``/chat/completions`` dialect: xAI, OpenAI, OpenRouter and local servers.
 
-from decimal import ROUND_CEILING, Decimal
+Belongs here: its requests and replies. Does not: ``/responses``, which whoever searches is asked at
+(``openai_responses``).
+"""
+
 from typing import Any
 
-from ensemble_pipeline.domain import MICRO_PER_USD, CallStatus, Usage
-from ensemble_pipeline.errors import BadReplyError, EnsembleError
+from ensemble_pipeline.domain import AnswerFormat, CallStatus, Source, Usage
+from ensemble_pipeline.providers import openai_responses
 from ensemble_pipeline.providers.answers import ANSWER_SCHEMA, ANSWER_SCHEMA_NAME
-from ensemble_pipeline.providers.base import ModelCatalogue, Prompt, RawReply
-from ensemble_pipeline.providers.http_errors import Endpoint, bad_reply
+from ensemble_pipeline.providers.base import ModelCatalogue, Prompt, RawReply, Way
+from ensemble_pipeline.providers.endpoint import Endpoint
+from ensemble_pipeline.providers.http_errors import bad_reply
 from ensemble_pipeline.providers.prices import Rates, highest_rates
-from ensemble_pipeline.providers.texts import one_line, storable
+from ensemble_pipeline.providers.reported_cost import reported_cost
+from ensemble_pipeline.providers.texts import storable
 from ensemble_pipeline.providers.wire import Fields, Wire, read_catalogue, read_usage
 from ensemble_pipeline.settings import MemberSettings
 
-XAI_TICKS_PER_MICRO_USD = 10_000
-MAX_REPORTED_USD = 1_000_000
-_CLAIM_LENGTH = 80
-
 
 class OpenAIChatClient:
-    """A provider that speaks ``/chat/completions``."""
+    """A provider that speaks ``/chat/completions``, and ``/responses`` where its tool searches the web."""
 
     def __init__(self, endpoint: Endpoint, max_connections: int) -> None:
         self._endpoint = endpoint
-        headers = {"authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
-        self._wire = Wire(endpoint, headers, max_connections)
+        self._wire = Wire(endpoint, max_connections)
 
-    async def ask(self, member: MemberSettings, prompt: Prompt) -> RawReply:
+    async def ask(self, member: MemberSettings, prompt: Prompt, way: Way) -> RawReply:
         """Exactly one HTTP attempt at an answer.
 
         Raises:
             ProviderError: the subclass says what happened.
             UnknownPriceError: OpenRouter has to be told a price that nobody knows; nothing was sent.
         """
-        reply = await self._wire.post("/chat/completions", self._body(member, prompt))
+        if way.has_search:
+            return await openai_responses.ask(self._wire, member, prompt, way.answer_format)
+        reply = await self._wire.post("/chat/completions", self._body(member, prompt, way.answer_format))
         top = Fields(reply.data, self._endpoint)
         choices = top.objects("choices")
         if not choices:
             raise bad_reply(self._endpoint, "it holds no choice")
         status, text, problem = _read_choice(choices[0], member.max_output_tokens)
-        reported, unusable = self._reported_cost(top)
+        reported, unusable = reported_cost(top)
         return RawReply(
             text=storable(text),
             response_model=top.name("model", member.model),
@@ -49,6 +51,7 @@ class OpenAIChatClient:
             status=status,
             problem=problem,
             unusable_report=unusable,
+            sources=_read_sources(choices[0].child("message")),
         )
 
     async def list_models(self) -> ModelCatalogue:
@@ -59,7 +62,7 @@ class OpenAIChatClient:
         """Release the connections."""
         await self._wire.aclose()
 
-    def _body(self, member: MemberSettings, prompt: Prompt) -> dict[str, Any]:
+    def _body(self, member: MemberSettings, prompt: Prompt, answer_format: AnswerFormat) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": member.model,
             "messages": [
@@ -67,10 +70,7 @@ class OpenAIChatClient:
                 {"role": "user", "content": prompt.user},
             ],
             "max_completion_tokens": member.max_output_tokens,
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": ANSWER_SCHEMA_NAME, "strict": True, "schema": ANSWER_SCHEMA},
-            },
+            **_response_format(answer_format),
         }
         if self._endpoint.api_key_env is None:
             # local servers know the bound by its older name; the hosted ones refuse a request that gives both
@@ -80,52 +80,19 @@ class OpenAIChatClient:
             body["provider"] = {"require_parameters": True, "max_price": _max_price(highest_rates(prompt, member))}
         return body
 
-    def _reported_cost(self, top: Fields) -> tuple[int | None, str | None]:
-        """What the provider says the call cost, in micro-dollars; or what it said instead of an amount."""
-        try:
-            return self._amounts(top.optional_child("usage")), None
-        except _UnusableReportError as error:
-            return None, str(error)
-        except BadReplyError:
-            # usage is no object: told as missing usage
-            return None, None
 
-    def _amounts(self, usage: Fields) -> int | None:
-        ticks = usage.data.get("cost_in_usd_ticks")
-        if ticks is not None:
-            return _micro_usd(ticks, Decimal(1) / XAI_TICKS_PER_MICRO_USD, "usage.cost_in_usd_ticks")
-        # other servers may use so plain a name for something else
-        if self._endpoint.provider != "openrouter" or usage.data.get("cost") is None:
-            return None
-        micro_usd = _micro_usd(usage.data["cost"], Decimal(MICRO_PER_USD), "usage.cost")
-        if usage.data.get("is_byok") is not True:
-            return micro_usd
-        # with a key of one's own `cost` is OpenRouter's fee alone
-        upstream = usage.optional_child("cost_details").data.get("upstream_inference_cost")
-        if upstream in (None, 0):
-            return None
-        return micro_usd + _micro_usd(upstream, Decimal(MICRO_PER_USD), "usage.cost_details.upstream_inference_cost")
+def _response_format(answer_format: AnswerFormat) -> dict[str, Any]:
+    if answer_format is AnswerFormat.TEXT:
+        return {}
+    if answer_format is AnswerFormat.JSON_OBJECT:
+        return {"response_format": {"type": "json_object"}}
+    schema = {"name": ANSWER_SCHEMA_NAME, "strict": True, "schema": ANSWER_SCHEMA}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 
 def _max_price(rates: Rates) -> dict[str, float]:
     # dollars per million tokens, as OpenRouter counts them too
     return {"prompt": float(rates.input_usd_per_mtok), "completion": float(rates.output_usd_per_mtok)}
-
-
-class _UnusableReportError(EnsembleError):
-    """What a provider reports as the cost is no amount of money; the message names the field and what it holds."""
-
-
-def _micro_usd(value: object, micro_usd_per_unit: Decimal, path: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
-        raise _UnusableReportError(f"{path} is not a number: {one_line(repr(value), _CLAIM_LENGTH)}")
-    # an int of thousands of digits is longer than Python writes out, and a huge exponent would exhaust the memory as
-    # an int: compared before anything is made of them
-    is_amount = 0 <= value <= MAX_REPORTED_USD * MICRO_PER_USD / micro_usd_per_unit
-    if not is_amount or not Decimal(value).is_finite():
-        shown = "a number beyond all bounds" if value > 0 else f"{value:.6g}" if value > -(10**30) else "below zero"
-        raise _UnusableReportError(f"{path} is no amount of money: {shown}")
-    return int((Decimal(value) * micro_usd_per_unit).to_integral_value(ROUND_CEILING))
 
 
 def _read_choice(choice: Fields, max_output_tokens: int) -> tuple[CallStatus, str, str | None]:
@@ -144,6 +111,12 @@ def _read_choice(choice: Fields, max_output_tokens: int) -> tuple[CallStatus, st
     if content is None:
         return CallStatus.UNREADABLE, "", f"the reply holds no text (finish_reason {finish})"
     return CallStatus.ANSWERED, content, None
+
+
+def _read_sources(message: Fields) -> tuple[Source, ...]:
+    """The pages that OpenRouter's search found; nobody else names any here, and none is dated."""
+    cited = [note.loose_child("url_citation") for note in message.rows("annotations")]
+    return tuple(Source(it.text("url") or "", it.text("title") or "") for it in cited if it.data)
 
 
 def _read_usage(usage: Fields) -> Usage:

@@ -9,6 +9,7 @@ forecast that has seen it says nothing new.
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -17,6 +18,7 @@ from typing import Any
 from ensemble_pipeline.clock import require_utc
 from ensemble_pipeline.domain import Evidence, Market, PromptWording
 from ensemble_pipeline.errors import InputError, SettingsError
+from ensemble_pipeline.providers.answers import ANSWER_SCHEMA
 from ensemble_pipeline.providers.base import Prompt
 
 BEGIN_MARKER = "BEGIN MARKET DATA"
@@ -84,6 +86,15 @@ def read_wording(role: str, content: bytes) -> PromptWording:
     system, _, user = body.partition(_USER_LINE)
     version = int(front.strip().removeprefix("version:"))
     return PromptWording(hashlib.sha256(content).hexdigest(), role, version, system.strip(), user.strip())
+
+
+def with_schema(prompt: Prompt) -> Prompt:
+    """`prompt` with the schema of the answer in its system part, for servers that are not told it otherwise.
+
+    What it adds is within what a worst case reckons for the schema (see ``prices``).
+    """
+    schema = json.dumps(ANSWER_SCHEMA, separators=(",", ":"))
+    return replace(prompt, system=f"{prompt.system}\n\nThe JSON object must fit this JSON schema:\n{schema}")
 
 
 def known_roles() -> tuple[str, ...]:

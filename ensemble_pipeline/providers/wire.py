@@ -19,8 +19,8 @@ from ensemble_pipeline.domain import Usage
 from ensemble_pipeline.errors import BadReplyError, SettingsError
 from ensemble_pipeline.network import is_loopback, ssl_context
 from ensemble_pipeline.providers.base import ModelCatalogue
+from ensemble_pipeline.providers.endpoint import Endpoint, KeyHeader
 from ensemble_pipeline.providers.http_errors import (
-    Endpoint,
     bad_reply,
     error_from_exception,
     error_from_response,
@@ -47,15 +47,22 @@ class WireReply:
 
 
 class Wire:
-    """The connections to one provider."""
+    """The connections to one provider. The key is in a request only while that is under way."""
 
-    def __init__(self, endpoint: Endpoint, headers: Mapping[str, str], max_connections: int) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        max_connections: int,
+        key_header: KeyHeader = "authorization",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self._repeats = Repeats()
+        self._key_header = key_header
         try:
             self._client = httpx.AsyncClient(
                 base_url=endpoint.base_url,
-                headers={"accept": "application/json", **headers},
+                headers={"accept": "application/json", **(headers or {})},
                 timeout=httpx.Timeout(endpoint.timeout_s, connect=min(CONNECT_TIMEOUT_S, endpoint.timeout_s)),
                 limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
                 verify=ssl_context(),
@@ -85,10 +92,12 @@ class Wire:
         self, method: str, path: str, body: Mapping[str, Any] | None, params: Mapping[str, str] | None = None
     ) -> WireReply:
         watch = Stopwatch()
+        request = self._client.build_request(method, path, json=body, params=params)
         try:
             # httpx bounds each read by itself, so a reply that trickles in could take forever
-            async with asyncio.timeout(self.endpoint.timeout_s):
-                response = await self._client.request(method, path, json=body, params=params)
+            with self.endpoint.signed(request, self._key_header):
+                async with asyncio.timeout(self.endpoint.timeout_s):
+                    response = await self._client.send(request)
         except (httpx.HTTPError, TimeoutError) as error:
             raise error_from_exception(error, self.endpoint) from error
         if not response.is_success:
@@ -118,7 +127,10 @@ class Wire:
         error = data.get("error")
         if not isinstance(error, Mapping) or "choices" in data:
             return
-        raise error_from_status(_status_inside(error.get("code")), said_by(data), response.headers, self.endpoint)
+        found = error_from_status(_status_inside(error.get("code")), said_by(data), response.headers, self.endpoint)
+        # what was used before it failed may be billed
+        found.may_be_billed = found.may_be_billed or isinstance(data.get("usage"), Mapping)
+        raise found
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +166,17 @@ class Fields:
         if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
             raise bad_reply(self.endpoint, f"{self.path}{key} is missing or no list of objects")
         return [Fields(row, self.endpoint, f"{self.path}{key}[{index}].") for index, row in enumerate(rows)]
+
+    def loose_child(self, key: str) -> "Fields":
+        """The object at `key`, empty where there is none, for what an answer does not depend on."""
+        value = self.data.get(key)
+        return Fields(value if isinstance(value, Mapping) else {}, self.endpoint, f"{self.path}{key}.")
+
+    def rows(self, key: str) -> list["Fields"]:
+        """The objects in the list at `key`; none where it is no list, for what an answer does not depend on."""
+        rows = self.data.get(key)
+        found = enumerate(rows) if isinstance(rows, list) else ()
+        return [Fields(row, self.endpoint, f"{self.path}{key}[{i}].") for i, row in found if isinstance(row, Mapping)]
 
     def tokens(self, key: str, default: int | None = None) -> int:
         """A token count in [0, `MAX_TOKENS_PER_CALL`]; `default` where it is missing or null.

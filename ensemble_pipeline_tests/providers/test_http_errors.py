@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -18,7 +19,8 @@ from ensemble_pipeline.errors import (
     ProviderUnavailableError,
     RateLimitedError,
 )
-from ensemble_pipeline.providers.http_errors import Endpoint, error_from_response, retry_after_s
+from ensemble_pipeline.providers.endpoint import Endpoint
+from ensemble_pipeline.providers.http_errors import error_from_response, retry_after_s
 from ensemble_pipeline_tests.providers.helpers import KEY, ask
 from ensemble_pipeline_tests.providers.loopback import always, serve
 
@@ -277,4 +279,4 @@ def test_reply_that_cannot_be_decompressed_is_a_bad_reply() -> None:
 
 
 def test_repr_of_an_endpoint_shows_no_key() -> None:
-    assert KEY not in repr(Endpoint("openai", "http://x", 1.0, "OPENAI_API_KEY", KEY))
+    assert KEY not in repr(Endpoint("openai", "http://x", 1.0, "OPENAI_API_KEY", SecretStr(KEY)))
