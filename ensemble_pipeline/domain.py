@@ -356,6 +356,16 @@ class AnswerFormat(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class FormatKey:
+    """Of whom a form of answers is remembered: a model at an address (without credentials), searching or not."""
+
+    provider: str
+    base_url: str
+    model: str
+    has_search: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A page that a model found when it searched the web, in its provider's words: untrusted.
 

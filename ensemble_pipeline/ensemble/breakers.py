@@ -17,6 +17,7 @@ from ensemble_pipeline.errors import (
     BreakerOpenError,
     CredentialsError,
     DeadlineError,
+    FormatRefusedError,
     ModelGoneError,
     OutOfCreditError,
     ProviderError,
@@ -174,6 +175,9 @@ def report_of(ask: Ask, trial_id: int | None, of: ModelReply | ProviderError | N
 def _outcomes(error: ProviderError) -> tuple[Outcome, Outcome]:
     if isinstance(error, RateLimitedError):
         return "none", "slow_down"
+    if isinstance(error, FormatRefusedError):
+        # it works, and is asked in another form next
+        return "success", "none"
     if isinstance(error, ModelGoneError) or (isinstance(error, CredentialsError) and error.http_status == _FORBIDDEN):
         return "none", "shut"
     if isinstance(error, (OutOfCreditError, CredentialsError)):

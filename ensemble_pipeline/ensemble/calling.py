@@ -15,6 +15,7 @@ import stamina
 
 from ensemble_pipeline.clock import Stopwatch
 from ensemble_pipeline.domain import CallStatus, ModelReply
+from ensemble_pipeline.ensemble.answer_formats import FormatLadder
 from ensemble_pipeline.ensemble.asking import Questions
 from ensemble_pipeline.ensemble.breakers import Breakers
 from ensemble_pipeline.ensemble.cache import Asked, is_worth_keeping, key_of
@@ -26,6 +27,7 @@ from ensemble_pipeline.errors import (
     BreakerOpenError,
     BudgetRefusedError,
     DeadlineError,
+    FormatRefusedError,
     ProviderError,
     ProviderTimeoutError,
     SettingsError,
@@ -91,9 +93,12 @@ class Caller:
         questions: Questions,
         database: AsyncDatabase,
         manager: ProviderManager,
+        formats: FormatLadder,
     ) -> None:
         options = instance.settings.ensemble
         self._instance = instance
+        self._database = database
+        self._formats = formats
         self._context = context
         self._questions = questions
         self._manager = manager
@@ -156,6 +161,14 @@ class Caller:
         finally:
             outcome = came.error if isinstance(came, _NoReply) else came
             await self._breakers.report(question.ask, admission, outcome)
+            await self._note_form(question.member, outcome)
+
+    async def _note_form(self, member: MemberSettings, of: ModelReply | ProviderError | None) -> None:
+        """Remember whether the server keeps to the form in which answers are asked for."""
+        if isinstance(of, FormatRefusedError):
+            await self._formats.note_refusal(self._database, self._manager.format_key(member), of)
+        elif isinstance(of, ModelReply):
+            await self._formats.note_reply(self._database, self._manager.format_key(member), of)
 
     @asynccontextmanager
     async def _turn(self, question: _Question) -> AsyncIterator[None]:
@@ -239,6 +252,8 @@ class Caller:
             response=reply.text.replace("\x00", ""),
             problem=reply.problem,
             usage=reply.usage,
+            answer_format=reply.answer_format,
+            sources=reply.sources,
         )
         policy, question = self._instance.settings.policy, call.question
         snapshot, member = question.plan.snapshot, question.member

@@ -14,6 +14,7 @@ from datetime import datetime
 from itertools import chain
 
 from ensemble_pipeline.domain import EarlierAnswer, Strategy
+from ensemble_pipeline.ensemble.answer_formats import FormatLadder
 from ensemble_pipeline.ensemble.asking import Questions, read_questions
 from ensemble_pipeline.ensemble.cache_evidence import bounds_of
 from ensemble_pipeline.ensemble.calling import Caller, Outcome
@@ -31,6 +32,7 @@ from ensemble_pipeline.store import answer_cache, budget, calls
 from ensemble_pipeline.store.answer_cache import CacheUse, UseOutcome
 from ensemble_pipeline.store.calls import Attempts
 from ensemble_pipeline.store.database import AsyncDatabase
+from ensemble_pipeline.store.worlds import is_live
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,13 @@ async def consult(instance: Instance, context: BatchContext, plans: Sequence[Pla
             )
             for role in sorted({member.role for plan in plans for member in (*plan.members, *plan.standby)}):
                 calls.save_prompt(connection, prompt_wording(role), context.now)
+            formats = FormatLadder.read(connection, instance.clock)
+            as_of = None if is_live(connection) else context.now
         async with (
             instance.database.async_pool() as database,
-            ProviderManager(instance.settings, os.environ) as manager,
+            ProviderManager(instance.settings, os.environ, formats.in_force, as_of) as manager,
         ):
-            asking = _Asking(instance, context, questions, database, manager, made)
+            asking = _Asking(instance, context, questions, database, manager, made, formats)
             outcomes = await asyncio.gather(*(asking.ask_all(plan) for plan in plans if plan.members))
     counts = Counter(outcome for of_plan in outcomes for outcome in of_plan)
     return Consultation(
@@ -89,12 +93,13 @@ class _Asking:
         database: AsyncDatabase,
         manager: ProviderManager,
         made: dict[tuple[int, str], Attempts],
+        formats: FormatLadder,
     ) -> None:
         self._instance = instance
         self._context = context
         self._database = database
         self._made = made
-        self._caller = Caller(instance, context, questions, database, manager)
+        self._caller = Caller(instance, context, questions, database, manager, formats)
         self._fallback = FallbackManager(instance)
         self._engine = engine_of(instance.settings.policy, context)
         self._bounds = bounds_of(instance.settings.cache)

@@ -2,14 +2,15 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from ensemble_pipeline.ensemble.retirements import is_not_served, read_catalogues, retirements_of, shutdown_days
 from ensemble_pipeline.errors import ProviderError, SettingsError, UnknownPriceError, UserError, VenueError
 from ensemble_pipeline.pipeline.family import require_free
 from ensemble_pipeline.pipeline.worlds import current_database
-from ensemble_pipeline.providers.base import Prompt
+from ensemble_pipeline.providers.base import ModelCatalogue, Prompt
 from ensemble_pipeline.providers.manager import ProviderManager
 from ensemble_pipeline.providers.prices import worst_case_micro_usd
 from ensemble_pipeline.settings import Settings, load_settings
@@ -92,30 +93,37 @@ def _prices(settings: Settings) -> Iterator[Finding]:
 
 
 async def _reachability(settings: Settings) -> list[Finding]:
-    async with ProviderManager(settings, os.environ) as manager:
-        findings = [await _member(manager, settings, name) for name in _providers_in_use(settings)]
-    return [*findings, await _venue(settings)]
+    catalogues = await read_catalogues(settings)
+    manager = ProviderManager(settings, os.environ)
+    providers = sorted({member.provider for member in settings.enabled_members})
+    findings = [_provider(manager, settings, name, catalogues.get(name)) for name in providers]
+    return [*findings, *_retirements(settings, catalogues), await _venue(settings)]
 
 
-def _providers_in_use(settings: Settings) -> list[str]:
-    return sorted({member.provider for member in settings.enabled_members})
-
-
-async def _member(manager: ProviderManager, settings: Settings, provider: str) -> Finding:
-    member = next(member for member in settings.enabled_members if member.provider == provider)
+def _provider(
+    manager: ProviderManager, settings: Settings, provider: str, read: ModelCatalogue | ProviderError | None
+) -> Finding:
+    members = [member for member in settings.enabled_members if member.provider == provider]
     subject = f"provider {provider}"
-    variable = manager.missing_key(member)
-    if variable is not None:
-        return Finding(subject, "missing", f"set {variable}, or disable its members in ENSEMBLE_MEMBERS")
-    try:
-        catalogue = await manager.probe(provider)
-    except ProviderError as error:
-        return Finding(subject, "missing", str(error))
-    wanted = [it.model for it in settings.enabled_members if it.provider == provider]
-    absent = [model for model in wanted if catalogue.models and model not in catalogue.models]
+    if read is None:
+        return Finding(
+            subject, "missing", f"set {manager.missing_key(members[0])}, or disable its members in ENSEMBLE_MEMBERS"
+        )
+    if isinstance(read, ProviderError):
+        return Finding(subject, "missing", str(read))
+    absent = [member.model for member in members if is_not_served(member, shutdown_days(read))]
     if absent:
         return Finding(subject, "missing", f"does not list {', '.join(absent)}: name other models in ENSEMBLE_MEMBERS")
-    return Finding(subject, "ok", f"answers in {catalogue.latency_ms} ms")
+    return Finding(subject, "ok", f"answers in {read.latency_ms} ms")
+
+
+def _retirements(settings: Settings, read: Mapping[str, ModelCatalogue | ProviderError]) -> Iterator[Finding]:
+    listed = {name: shutdown_days(it) for name, it in read.items() if isinstance(it, ModelCatalogue)}
+    for it in retirements_of(settings.enabled_members, listed):
+        what = (
+            f"{it.provider} shuts down {it.model} on {it.shutdown_date.isoformat()}: name its successor as a new member"
+        )
+        yield Finding(f"member {it.member}", "note", what)
 
 
 async def _venue(settings: Settings) -> Finding:

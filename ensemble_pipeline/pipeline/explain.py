@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ensemble_pipeline.domain import MICRO_PER_USD
+from ensemble_pipeline.domain import MICRO_PER_USD, AnswerFormat
 from ensemble_pipeline.ensemble.explaining import explain
 from ensemble_pipeline.pipeline.worlds import current_database
 from ensemble_pipeline.providers.texts import one_line, printable
@@ -99,9 +99,17 @@ def _answer_lines(answer: Mapping[str, Any], *, is_complete: bool) -> Iterator[s
             f"prompt {attempt['role']} v{attempt['prompt_version']} {attempt['prompt_hash'][:12]}, "
             f"{attempt['input_tokens']}+{attempt['output_tokens']} tokens, "
             f"${attempt['cost_usd']:.6f} ({attempt['cost_source']}), {attempt['latency_ms']} ms, "
-            f"answered by {attempt['response_model']}"
+            f"answered by {attempt['response_model']}{_asked_for(attempt['answer_format'])}"
         )
         yield f"      {one_line(attempt['response'] or attempt['problem'] or '', _WIDTH)}"
+        for source in attempt["sources"]:
+            dated = source["stated_date"] or "no date"
+            yield f"      found {one_line(source['title'], _WIDTH) or 'a page'} ({dated}): {source['url']}"
+
+
+def _asked_for(answer_format: str | None) -> str:
+    # the strictest form, and what was asked before forms were kept, go without saying
+    return "" if answer_format in (None, AnswerFormat.JSON_SCHEMA) else f", asked for {answer_format}"
 
 
 def _trust_lines(it: Mapping[str, Any]) -> Iterator[str]:

@@ -8,7 +8,7 @@ import math
 import re
 from typing import Any, NoReturn
 
-from ensemble_pipeline.domain import Answer
+from ensemble_pipeline.domain import Answer, AnswerFormat
 from ensemble_pipeline.errors import EnsembleError
 from ensemble_pipeline.providers.texts import one_line
 
@@ -63,19 +63,22 @@ def read_answer(text: str) -> Answer:
     return Answer(p_yes, confidence, one_line(reasoning, REASONING_LENGTH))
 
 
-def follows_schema(text: str) -> bool:
-    """Whether `text` is the schema's object and nothing else, whatever its numbers: its form was kept to.
+def keeps_form(text: str, answer_format: AnswerFormat) -> bool:
+    """Whether `text` is in the form that was asked for, whatever its numbers.
 
-    >>> follows_schema('{"reasoning": "", "p_yes": 60, "confidence": 1}'), follows_schema('{"p_yes": "60%"}')
-    (True, False)
+    >>> [keeps_form('{"p_yes": "60%"}', answer_format) for answer_format in AnswerFormat]
+    [False, True, True]
     """
+    if answer_format is AnswerFormat.TEXT:
+        return True
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
         return False
-    return (
-        isinstance(fields, dict)
-        and fields.keys() == ANSWER_SCHEMA["properties"].keys()
+    if not isinstance(fields, dict):
+        return False
+    return answer_format is AnswerFormat.JSON_OBJECT or (
+        fields.keys() == ANSWER_SCHEMA["properties"].keys()
         and isinstance(fields["reasoning"], str)
         and all(type(fields[name]) in (int, float) for name in ("p_yes", "confidence"))
     )

@@ -28,16 +28,6 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class FormatKey:
-    """Of whom a form of answers is remembered: a model at an address (without credentials), searching or not."""
-
-    provider: str
-    base_url: str
-    model: str
-    has_search: bool
-
-
-@dataclass(frozen=True, slots=True)
 class RawReply:
     """One billed reply before anyone read its text.
 

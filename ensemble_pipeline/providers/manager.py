@@ -10,11 +10,11 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from ensemble_pipeline.domain import AnswerFormat, CallStatus, ModelReply
+from ensemble_pipeline.domain import AnswerFormat, CallStatus, FormatKey, ModelReply
 from ensemble_pipeline.errors import FormatRefusedError, SettingsError
-from ensemble_pipeline.providers.answers import TEXT_LENGTH, UnreadableAnswerError, follows_schema, read_answer
+from ensemble_pipeline.providers.answers import TEXT_LENGTH, UnreadableAnswerError, keeps_form, read_answer
 from ensemble_pipeline.providers.anthropic import AnthropicClient
-from ensemble_pipeline.providers.base import FormatKey, ModelCatalogue, Prompt, ProviderClient, RawReply, Way
+from ensemble_pipeline.providers.base import ModelCatalogue, Prompt, ProviderClient, RawReply, Way
 from ensemble_pipeline.providers.endpoint import Endpoint, read_key, shown_url
 from ensemble_pipeline.providers.openai_chat import OpenAIChatClient
 from ensemble_pipeline.providers.prices import Cost, cost_of
@@ -159,7 +159,8 @@ def _to_reply(raw: RawReply, cost: Cost, way: Way, as_of: datetime | None) -> Mo
         try:
             answer = read_answer(raw.text)
         except UnreadableAnswerError as error:
-            status, problem, is_ignored = CallStatus.UNREADABLE, str(error), not follows_schema(raw.text)
+            status, problem = CallStatus.UNREADABLE, str(error)
+            is_ignored = not keeps_form(raw.text, way.answer_format)
     if answer is not None and as_of is not None and (foreknowledge := problem_with(raw.sources, as_of)) is not None:
         status, answer, problem = CallStatus.UNREADABLE, None, foreknowledge
     return ModelReply(

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ensemble_pipeline.sandbox.asking import SANDBOX_KEY, Completion, Question, Refusal, RefusalKind
-from ensemble_pipeline.sandbox.openai_wire import Reply, text_of
+from ensemble_pipeline.sandbox.openai_wire import Reply, answer_form, text_of
+from ensemble_pipeline.sandbox.searching import Page
 from ensemble_pipeline.sandbox.world import WorldModel
 
 # from this API version on a request that carries one of these is refused
@@ -53,13 +54,24 @@ def parse_request(body: Any, version: str) -> Question | Refusal:  # noqa: ANN40
     texts = [(item.get("role"), text_of(item.get("content"))) for item in messages]
     output = body.get("output_config")
     form = output.get("format") if isinstance(output, dict) else None
+    system = text_of(body.get("system"))
     return Question(
         model=body["model"],
         prompt=next((text for role, text in reversed(texts) if role == "user"), ""),
-        prompt_chars=len(text_of(body.get("system"))) + sum(len(text) for _, text in texts),
-        wants_json=isinstance(form, dict) and form.get("type") == "json_schema",
+        prompt_chars=len(system) + sum(len(text) for _, text in texts),
+        **answer_form(form.get("type") if isinstance(form, dict) else None, [system, *(text for _, text in texts)]),
         max_output_tokens=limit,
+        max_web_searches=_max_uses(body.get("tools")),
     )
+
+
+def _max_uses(tools: Any) -> int:  # noqa: ANN401 - JSON as it came
+    """How often the request lets the model search."""
+    for tool in tools if isinstance(tools, list) else []:
+        if isinstance(tool, dict) and str(tool.get("type", "")).startswith("web_search_"):
+            uses = tool.get("max_uses")
+            return uses if isinstance(uses, int) else 1
+    return 0
 
 
 def write_completion(number: int, completion: Completion) -> Reply:
@@ -70,7 +82,7 @@ def write_completion(number: int, completion: Completion) -> Reply:
         "type": "message",
         "role": "assistant",
         "model": completion.model,
-        "content": content,
+        "content": [*_search_blocks(number, completion), *content],
         "stop_reason": _stop_reason(completion),
         "stop_sequence": None,
         "usage": {
@@ -79,6 +91,7 @@ def write_completion(number: int, completion: Completion) -> Reply:
             "cache_read_input_tokens": 0,
             "output_tokens": completion.output_tokens,
             "output_tokens_details": {"thinking_tokens": completion.reasoning_tokens},
+            "server_tool_use": {"web_search_requests": completion.web_searches} if completion.web_searches else None,
             "service_tier": "standard",
         },
     }
@@ -89,6 +102,33 @@ def _stop_reason(completion: Completion) -> str:
     if completion.is_refused:
         return "refusal"
     return "max_tokens" if completion.is_cut else "end_turn"
+
+
+def _search_blocks(number: int, completion: Completion) -> list[dict[str, Any]]:
+    """What comes before the answer of who searched: an announcement, each search, and what it found."""
+    blocks: list[dict[str, Any]] = []
+    for search in range(completion.web_searches):
+        use_id = f"srvtoolu_{number:012d}{search:02d}"
+        query = {"query": "latest news about the market"}
+        found = [_result(page) for page in completion.pages if page.search == search]
+        blocks += [
+            {"type": "text", "text": "I will look for what is new about it."},
+            {"type": "server_tool_use", "id": use_id, "name": "web_search", "input": query},
+            {"type": "web_search_tool_result", "tool_use_id": use_id, "content": found},
+        ]
+    return blocks
+
+
+def _result(page: Page) -> dict[str, Any]:
+    return {
+        "type": "web_search_result",
+        "url": page.url,
+        "title": page.title,
+        "encrypted_content": "c2FuZGJveA==",
+        "page_age": None
+        if page.published_on is None
+        else f"{page.published_on:%B} {page.published_on.day}, {page.published_on.year}",
+    }
 
 
 def write_refusal(number: int, refusal: Refusal) -> Reply:

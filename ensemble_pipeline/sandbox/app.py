@@ -16,28 +16,33 @@ from ensemble_pipeline.sandbox.control import control_routes
 from ensemble_pipeline.sandbox.counting import Calls
 from ensemble_pipeline.sandbox.faults import Fault, Faults
 from ensemble_pipeline.sandbox.kalshi_routes import kalshi_error, kalshi_routes
+from ensemble_pipeline.sandbox.manners import Manners
 from ensemble_pipeline.sandbox.provider_routes import Endpoint, provider_routes, respond
 from ensemble_pipeline.sandbox.venue_breaking import VenueFaults
 from ensemble_pipeline.sandbox.world import World
 
 
 def create_app(
-    world: World, clock: Clock, faults: Iterable[Fault] = (), keys: Mapping[str, str] | None = None
+    world: World,
+    clock: Clock,
+    faults: Iterable[Fault] = (),
+    keys: Mapping[str, str] | None = None,
+    manners: Mapping[str, Manners] | None = None,
 ) -> Starlette:
     """An application that plays `world` as of `clock`.
 
     `faults` strike in their order from the first call on; more can be put in over HTTP (``control``). `keys` by
-    provider, where one is to accept another key than ``sandbox``.
+    provider, where one is to accept another key than ``sandbox``; `manners` by provider, where one has its own.
     """
-    standing, calls = Faults(), Calls()
+    standing, calls, behaving = Faults(), Calls(), dict(manners or {})
     for fault in faults:
         standing.add(fault)
     venue = VenueFaults(standing, calls)
     routes = [
-        *provider_routes(world, clock, standing, calls, keys),
+        *provider_routes(world, clock, standing, calls, behaving, keys),
         *(Route(route.path, venue.around(route.endpoint)) for route in kalshi_routes(world, clock)),
         Route("/", _describe(world, clock)),
-        *control_routes(standing, calls),
+        *control_routes(standing, calls, behaving),
     ]
     return Starlette(routes=routes, exception_handlers={404: _unknown_path})
 

@@ -6,11 +6,12 @@ provider words requests, replies and errors (``openai_wire``, ``anthropic_wire``
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from ensemble_pipeline.sandbox.searching import PAGE_TOKENS, SEARCH_USD, Page, count_searches, find_pages
 from ensemble_pipeline.sandbox.world import FailureKind, World, WorldAnswer, WorldModel
 
 SANDBOX_KEY = "sandbox"
@@ -61,7 +62,9 @@ def masked(key: str) -> str:
 class Question:
     """What a chat request asks, whatever its dialect. `prompt` is the last user message, `prompt_chars` counts all.
 
-    The highest prices are in dollars per million tokens, ``None`` where the request sets none.
+    The highest prices are in dollars per million tokens, ``None`` where the request sets none. `answer_format` is the
+    form of JSON that the model is held to, ``None`` where it writes as it likes; `max_web_searches` is 0 where the
+    request brings no search tool.
     """
 
     model: str
@@ -71,6 +74,9 @@ class Question:
     max_output_tokens: int | None
     max_input_usd_per_mtok: float | None = None
     max_output_usd_per_mtok: float | None = None
+    answer_format: str | None = None
+    is_told_schema: bool = False
+    max_web_searches: int = 0
 
     def allows_prices_of(self, model: WorldModel) -> bool:
         """Whether the model costs no more than the request lets it."""
@@ -97,6 +103,8 @@ class Completion:
     latency_ms: int | None
     is_cut: bool
     is_refused: bool = False
+    pages: tuple[Page, ...] = ()
+    web_searches: int = 0
 
 
 class Desk:
@@ -127,7 +135,8 @@ class Desk:
         answer = self._world.answer(question.model, ticker, at)
         if answer is None or answer.failure is FailureKind.UNAVAILABLE:
             return Refusal(RefusalKind.OVERLOADED, "The service is overloaded. Try again later.")
-        return _complete(model, question, answer)
+        completion = _complete(model, question, answer)
+        return _with_search(completion, model, ticker, question.max_web_searches, at)
 
 
 def find_ticker(prompt: str) -> str | None:
@@ -156,7 +165,7 @@ def count_tokens(chars: int) -> int:
 
 
 def _complete(model: WorldModel, question: Question, answer: WorldAnswer) -> Completion:
-    text = _write(answer, question.wants_json)
+    text = _write(answer, question)
     visible = count_tokens(len(text))
     output = max(visible, answer.output_tokens or 0)
     reasoning = output - visible
@@ -179,13 +188,37 @@ def _complete(model: WorldModel, question: Question, answer: WorldAnswer) -> Com
     )
 
 
-def _write(answer: WorldAnswer, wants_json: bool) -> str:
+def _with_search(completion: Completion, model: WorldModel, ticker: str, most: int, at: datetime) -> Completion:
+    """The same after as many searches as the model finds useful: what it read, and what both cost."""
+    searches = count_searches(ticker, model.wire_model, most)
+    if not searches:
+        return completion
+    pages = find_pages(ticker, at, searches)
+    read = len(pages) * PAGE_TOKENS
+    return replace(
+        completion,
+        pages=pages,
+        web_searches=searches,
+        input_tokens=completion.input_tokens + read,
+        cost_usd=completion.cost_usd + read * model.input_usd_per_mtok / 1_000_000 + searches * SEARCH_USD,
+    )
+
+
+def tells_schema(*texts: str) -> bool:
+    """Whether a prompt holds the schema of the answer itself."""
+    return any('"additionalProperties"' in text for text in texts)
+
+
+def _write(answer: WorldAnswer, question: Question) -> str:
     p = answer.p_yes
     if p is None or answer.failure is not None:
         return _UNREADABLE_TEXT
     confidence = max(p, 1 - p) if answer.confidence is None else answer.confidence
     lean = "YES" if p >= 0.5 else "NO"
     reasoning = f"Rules, base rate and the time left, taken together, lean to {lean}."
-    if wants_json:
-        return json.dumps({"p_yes": round(p, 6), "confidence": round(confidence, 6), "reasoning": reasoning})
+    if question.wants_json:
+        fields = json.dumps({"p_yes": round(p, 6), "confidence": round(confidence, 6), "reasoning": reasoning})
+        # who is not held to JSON wraps it up
+        is_held = question.answer_format is not None
+        return fields if is_held else f"Here is my estimate:\n```json\n{fields}\n```\nIt may change with the news."
     return f"{reasoning} Probability of YES: {p:.6f}. Confidence: {confidence:.6f}."

@@ -1,4 +1,4 @@
-"""How a test or a person steers the sandbox from outside: ``/faults`` and ``/calls``.
+"""How a test or a person steers the sandbox from outside: ``/faults``, ``/calls`` and ``/manners``.
 
 Belongs here: reading such requests. Does not: what a fault is and does (``faults``), what is counted (``counting``).
 """
@@ -15,16 +15,21 @@ from starlette.routing import Route
 from ensemble_pipeline.errors import InputError
 from ensemble_pipeline.sandbox.counting import Calls
 from ensemble_pipeline.sandbox.faults import Fault, Faults, read_fault
+from ensemble_pipeline.sandbox.manners import Manners, manners_of
 
 
-def control_routes(faults: Faults, calls: Calls) -> list[Route]:
+def control_routes(faults: Faults, calls: Calls, manners: dict[str, Manners]) -> list[Route]:
     """``POST /faults`` with one fault or a list of them, ``GET`` and ``DELETE /faults``; ``GET`` and ``DELETE /calls``.
+
+    ``POST /manners`` with ``{"provider", "refuses", "ignores", "dates"}`` gives a provider manners, ``DELETE`` takes
+    all of them away.
 
     A request that holds no fault, or a list with one that is none, is refused with 400, and nothing of it is taken.
     """
     return [
         Route("/faults", _faults(faults), methods=["GET", "POST", "DELETE"]),
         Route("/calls", _calls(calls), methods=["GET", "DELETE"]),
+        Route("/manners", _manners(manners), methods=["POST", "DELETE"]),
     ]
 
 
@@ -87,6 +92,21 @@ def _calls(calls: Calls) -> Callable[[Request], Awaitable[Response]]:
         if request.method == "GET":
             return JSONResponse(calls.as_json())
         calls.clear()
+        return Response(status_code=204)
+
+    return answer
+
+
+def _manners(manners: dict[str, Manners]) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        if request.method == "DELETE":
+            manners.clear()
+            return Response(status_code=204)
+        try:
+            asked = json.loads(await request.body())
+            manners[str(asked["provider"])] = manners_of(asked)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            return JSONResponse({"error": f"manners need a provider, forms and dates: {error}"}, 400)
         return Response(status_code=204)
 
     return answer

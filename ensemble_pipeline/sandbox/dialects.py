@@ -1,6 +1,7 @@
 """One way to speak to a model over HTTP: what a route of a provider needs of its wire format.
 
-Belongs here: the wire formats behind one face. Does not: what bodies look like (``openai_wire``, ``anthropic_wire``),
+Belongs here: the wire formats behind one face. Does not: what bodies look like (``openai_wire``, ``responses_wire``,
+``anthropic_wire``),
 what is answered and what goes wrong (``provider_routes``).
 """
 
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-from ensemble_pipeline.sandbox import anthropic_wire, openai_wire
+from ensemble_pipeline.sandbox import anthropic_wire, openai_wire, responses_wire
 from ensemble_pipeline.sandbox.asking import Completion, Question, Refusal
 from ensemble_pipeline.sandbox.kalshi_wire import write_time
 from ensemble_pipeline.sandbox.openai_wire import Reply
@@ -77,6 +78,19 @@ class ChatDialect:
     def list_models(self, at: datetime, models: list[WorldModel]) -> Reply:
         """A models listing."""
         return 200, openai_wire.write_models(models, int(at.timestamp())), {}
+
+
+class ResponsesDialect(ChatDialect):
+    """``/responses``: keys, errors and models are those of chat completions."""
+
+    def parse(self, body: Any, headers: Mapping[str, str]) -> Question | Refusal:  # noqa: ANN401 - JSON as it came
+        """Read a request for a response."""
+        del headers
+        return responses_wire.parse_request(self.provider, body)
+
+    def write(self, number: int, at: datetime, completion: Completion) -> Reply:
+        """A response."""
+        return responses_wire.write_response(self.provider, number, int(at.timestamp()), completion)
 
 
 class MessagesDialect:

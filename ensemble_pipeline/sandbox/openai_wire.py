@@ -6,10 +6,18 @@ wrong key; OpenRouter tells the cost in USD and heeds a highest price; OpenAI te
 want no key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ensemble_pipeline.sandbox.asking import SANDBOX_KEY, Completion, Question, Refusal, RefusalKind, masked
+from ensemble_pipeline.sandbox.asking import (
+    SANDBOX_KEY,
+    Completion,
+    Question,
+    Refusal,
+    RefusalKind,
+    masked,
+    tells_schema,
+)
 from ensemble_pipeline.sandbox.world import WorldModel
 
 Reply = tuple[int, dict[str, Any], dict[str, str]]
@@ -51,11 +59,18 @@ def parse_request(body: Any) -> Question | Refusal:  # noqa: ANN401 - JSON as it
         model=body["model"],
         prompt=next((text for role, text in reversed(texts) if role == "user"), ""),
         prompt_chars=sum(len(text) for _, text in texts),
-        wants_json=form in ("json_schema", "json_object"),
+        **answer_form(form, [text for _, text in texts]),
         max_output_tokens=limit,
         max_input_usd_per_mtok=_max_price(body, "prompt"),
         max_output_usd_per_mtok=_max_price(body, "completion"),
     )
+
+
+def answer_form(form: object, texts: Sequence[str]) -> dict[str, Any]:
+    """The fields of a ``Question`` that say in which form the answer comes, from what the request asks and tells."""
+    held = form if form in ("json_schema", "json_object") else None
+    is_told = tells_schema(*texts)
+    return {"wants_json": held is not None or is_told, "answer_format": held, "is_told_schema": is_told}
 
 
 def _max_price(body: Mapping[str, Any], kind: str) -> float | None:
@@ -135,7 +150,7 @@ def write_models(models: list[WorldModel], created: int) -> dict[str, Any]:
                 "object": "model",
                 "created": created,
                 "owned_by": model.provider,
-                "shutdown_date": None,
+                "shutdown_date": None if model.shutdown_date is None else model.shutdown_date.isoformat(),
             }
             for model in models
         ],

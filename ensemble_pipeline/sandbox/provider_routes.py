@@ -6,6 +6,7 @@ does (``misanswering``, ``breaking``), what a model answers (``asking``).
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from itertools import count
 from typing import Any
 
@@ -14,25 +15,32 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ensemble_pipeline.clock import Clock
-from ensemble_pipeline.sandbox.asking import SANDBOX_KEY, Desk, Refusal, find_ticker
+from ensemble_pipeline.sandbox.asking import SANDBOX_KEY, Completion, Desk, Question, Refusal, find_ticker
 from ensemble_pipeline.sandbox.breaking import UNDELIVERED, broken
 from ensemble_pipeline.sandbox.counting import Calls
-from ensemble_pipeline.sandbox.dialects import ChatDialect, Dialect, MessagesDialect
+from ensemble_pipeline.sandbox.dialects import ChatDialect, Dialect, MessagesDialect, ResponsesDialect
 from ensemble_pipeline.sandbox.faults import PROVIDERS, Call, Fault, FaultKind, Faults
+from ensemble_pipeline.sandbox.manners import Manners
 from ensemble_pipeline.sandbox.misanswering import altered, refusal_for
 from ensemble_pipeline.sandbox.openai_wire import Reply
 from ensemble_pipeline.sandbox.world import World
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
+_SEARCHING = ("openai", "xai")
 _NOT_THE_OWN_REPLY = UNDELIVERED | {FaultKind.REPLY_AGAIN}
 
 
 def provider_routes(
-    world: World, clock: Clock, faults: Faults, calls: Calls, keys: Mapping[str, str] | None = None
+    world: World,
+    clock: Clock,
+    faults: Faults,
+    calls: Calls,
+    manners: Mapping[str, Manners],
+    keys: Mapping[str, str] | None = None,
 ) -> list[Route]:
     """The routes below ``/providers/{name}/v1``; `keys` by provider where one accepts another than ``sandbox``."""
-    counter, accepted = _Counter(world, clock, faults, calls), keys or {}
+    counter, accepted = _Counter(world, clock, faults, calls, manners), keys or {}
     routes = []
     for provider in PROVIDERS:
         key, base = accepted.get(provider, SANDBOX_KEY), f"/providers/{provider}/v1"
@@ -42,6 +50,9 @@ def provider_routes(
         else:
             dialect = ChatDialect(provider, key)
             routes.append(Route(f"{base}/chat/completions", counter.completion(dialect), methods=["POST"]))
+        if provider in _SEARCHING:
+            searching = ResponsesDialect(provider, key)
+            routes.append(Route(f"{base}/responses", counter.completion(searching), methods=["POST"]))
         routes.append(Route(f"{base}/models", counter.models(dialect)))
     return routes
 
@@ -49,11 +60,14 @@ def provider_routes(
 class _Counter:
     """Where requests are handed in and replies handed out."""
 
-    def __init__(self, world: World, clock: Clock, faults: Faults, calls: Calls) -> None:
+    def __init__(
+        self, world: World, clock: Clock, faults: Faults, calls: Calls, manners: Mapping[str, Manners]
+    ) -> None:
         self._desk = Desk(world)
         self._clock = clock
         self._faults = faults
         self._calls = calls
+        self._manners = manners
         self._numbers = count(1)
         self._last: dict[str, Response] = {}
 
@@ -104,7 +118,7 @@ class _Counter:
         question = dialect.check(request.headers) or dialect.parse(asked, request.headers)
         if isinstance(question, Refusal):
             return respond(dialect.refuse(number, question))
-        result = self._desk.ask(dialect.provider, question, at)
+        result = self._ask(dialect.provider, question, at)
         if isinstance(result, Refusal):
             return respond(dialect.refuse(number, result))
         is_delivered = fault is None or fault.kind not in _NOT_THE_OWN_REPLY
@@ -112,6 +126,12 @@ class _Counter:
         self._calls.bill(dialect.provider, question.model, ticker, at, is_delivered=is_delivered)
         said = result if fault is None else altered(result, fault)
         return self._hand_out(dialect, dialect.write(number, at, said), fault)
+
+    def _ask(self, provider: str, question: Question, at: datetime) -> Completion | Refusal:
+        manners = self._manners.get(provider, Manners())
+        understood = manners.take(question)
+        result = understood if isinstance(understood, Refusal) else self._desk.ask(provider, understood, at)
+        return result if isinstance(result, Refusal) else manners.date(result, at)
 
     def _hand_out(self, dialect: Dialect, reply: Reply, fault: Fault | None) -> Response:
         status, body, headers = reply

@@ -6,7 +6,7 @@ It never tells a client anything that lies after that instant.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal, Protocol
@@ -40,13 +40,17 @@ class WorldMarket:
 
 @dataclass(frozen=True, slots=True)
 class WorldModel:
-    """One model that can be asked. `name` is its identity in scores, `wire_model` its id on the wire."""
+    """One model that can be asked. `name` is its identity in scores, `wire_model` its id on the wire.
+
+    `shutdown_date` is its last day as its provider announced it, where one did.
+    """
 
     name: str
     provider: str
     wire_model: str
     input_usd_per_mtok: Decimal
     output_usd_per_mtok: Decimal
+    shutdown_date: date | None = None
 
 
 class FailureKind(StrEnum):

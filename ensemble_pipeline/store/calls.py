@@ -1,13 +1,22 @@
 """Model calls and the forecasts read from them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from ensemble_pipeline.domain import Answer, CallStatus, Forecast, PromptWording, Snapshot, Usage
+from ensemble_pipeline.domain import (
+    Answer,
+    AnswerFormat,
+    CallStatus,
+    Forecast,
+    PromptWording,
+    Snapshot,
+    Source,
+    Usage,
+)
 from ensemble_pipeline.store.answer_cache import KEY_COLUMNS, CacheKey
 from ensemble_pipeline.store.database import AsyncConnection, Connection
 
@@ -38,6 +47,8 @@ class LLMQuery:
     response: str | None = None
     problem: str | None = None
     usage: Usage | None = None
+    answer_format: AnswerFormat | None = None
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +155,7 @@ async def save_query(
     With a `key` the forecast may be given again later, by who finds that nothing in it changed.
     """
     values = {name: getattr(query, name) for name in _QUERY_COLUMNS} | _usage_values(query.usage)
+    values["sources"] = Jsonb([asdict(source) for source in query.sources]) if query.sources else None
     if snapshot is None or answer is None:
         await connection.execute(_INSERT_QUERY, values)
         return

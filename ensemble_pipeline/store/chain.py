@@ -80,7 +80,8 @@ def calls_on(connection: Connection, snapshot_id: int) -> Sequence[Row]:
     return connection.execute(
         "select q.model_id, q.attempt, q.status, q.requested_at, q.latency_ms, q.http_status, q.response_model,"
         " q.response, q.problem, q.input_tokens, q.output_tokens, q.cached_input_tokens, q.reasoning_tokens,"
-        " q.web_searches, l.spent_micro_usd as cost_micro_usd, q.cost_source, q.prompt,"
+        " q.web_searches, q.answer_format, coalesce(q.sources, '[]') as sources,"
+        " l.spent_micro_usd as cost_micro_usd, q.cost_source, q.prompt,"
         " q.prompt_hash, p.role, p.version as prompt_version, p.system, f.forecast_id, f.p_yes, f.confidence,"
         " f.reasoning, mo.provider, mo.wire_model from llm_queries q join prompts p using (prompt_hash)"
         " join models mo on mo.model_id = q.model_id join ledger l using (reservation_id)"

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Literal
 
 from ensemble_pipeline.errors import DatabaseError
-from ensemble_pipeline.store.database import Connection
+from ensemble_pipeline.store.database import Connection, require_row
 
 LIVE = "live"
 
@@ -55,6 +55,16 @@ def world_key_of(connection: Connection) -> str | None:
     """The world this database holds, or ``None`` where nobody claimed it."""
     row = connection.execute("select world_key from world").fetchone()
     return None if row is None else str(row["world_key"])
+
+
+def is_live(connection: Connection) -> bool:
+    """Whether this is the real world at the machine's time, where nobody can know what is still to come."""
+    row = connection.execute(
+        "select exists (select from world where world_key = %s)"
+        " and not exists (select from world_clock where mode <> 'real') as is_live",
+        [LIVE],
+    ).fetchone()
+    return bool(require_row(row)["is_live"])
 
 
 def note_look(connection: Connection, subject: Literal["markets", "settlements"], at: datetime) -> None:

@@ -18,7 +18,7 @@ from ensemble_pipeline.ensemble.reuse import Reuse, choose_reuse, late_answers
 from ensemble_pipeline.settings import ModeSettings
 from ensemble_pipeline.store.budget import DaySpend
 from ensemble_pipeline.store.decisions import EnsembleDecision
-from ensemble_pipeline.store.monitoring import ModelHealth
+from ensemble_pipeline.store.health import ModelHealth
 from ensemble_pipeline_tests.ensemble.parts import (
     answer,
     calibration_of,

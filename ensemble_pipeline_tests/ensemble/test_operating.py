@@ -14,7 +14,7 @@ from ensemble_pipeline.errors import InputError
 from ensemble_pipeline.store import alerts, worlds
 from ensemble_pipeline.store.alerts import Alert
 from ensemble_pipeline.store.database import Database
-from ensemble_pipeline.store.monitoring import ModelHealth
+from ensemble_pipeline.store.health import ModelHealth
 from ensemble_pipeline.store.world_clock import StoredClock
 from ensemble_pipeline_tests.ensemble.history import put_call, put_forecasts, table
 from ensemble_pipeline_tests.ensemble.parts import instance_of, settings_of

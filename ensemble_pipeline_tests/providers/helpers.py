@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ensemble_pipeline.domain import Market, MarketStatus, ModelReply
+from ensemble_pipeline.domain import AnswerFormat, FormatKey, Market, MarketStatus, ModelReply
 from ensemble_pipeline.providers.base import Prompt
 from ensemble_pipeline.providers.manager import ProviderManager
 from ensemble_pipeline.providers.prices import worst_case_micro_usd
@@ -68,13 +68,21 @@ def ask(
     provider: str,
     asked: MemberSettings | None = None,
     environ: Mapping[str, str] = ENVIRON,
+    answer_format: AnswerFormat | None = None,
+    as_of: datetime | None = None,
     **overrides: Any,
 ) -> ModelReply:
-    """One question to the provider at `url`, through the manager, by the usual member unless another is named."""
+    """One question to the provider at `url`, through the manager, by the usual member unless another is named.
+
+    `answer_format` is the form that is remembered for the server, `as_of` when a question that is not live is asked.
+    """
 
     async def run() -> ModelReply:
-        async with ProviderManager(settings_at(url, **overrides), environ) as manager:
+        formats: dict[FormatKey, AnswerFormat] = {}
+        async with ProviderManager(settings_at(url, **overrides), environ, formats, as_of) as manager:
             member, prompt = asked or member_of(provider), prompt_of()
+            if answer_format is not None:
+                formats[manager.format_key(member)] = answer_format
             async with manager.turn(member):
                 return await manager.ask(member, prompt, worst_case_micro_usd(prompt, member))
 
@@ -97,6 +105,57 @@ def chat_body(text: str | None = ANSWER, model: str = "gpt-5.4-mini", **changes:
         "usage": {"prompt_tokens": 1000, "completion_tokens": 200, "total_tokens": 1200},
     }
     return body | changes
+
+
+def response_body(text: str = ANSWER, model: str = "gpt-5.4-mini", **changes: Any) -> dict[str, Any]:
+    """A reply of /responses that searched twice, opened a page and cites another."""
+    cited = {"type": "url_citation", "url": "https://a.org/rain", "title": "Rain ahead", "start_index": 0}
+    sources = [{"type": "url", "url": "https://a.org/rain"}, {"type": "url", "url": "https://b.org/sun"}]
+    body: dict[str, Any] = {
+        "id": "resp_1",
+        "object": "response",
+        "status": "completed",
+        "error": None,
+        "incomplete_details": None,
+        "model": model,
+        "output": [
+            {"type": "reasoning", "id": "rs_1", "summary": []},
+            {"type": "web_search_call", "status": "completed", "action": {"type": "search", "sources": sources}},
+            {"type": "web_search_call", "status": "completed", "action": {"type": "open_page", "url": "https://a.org"}},
+            {"type": "web_search_call", "status": "completed", "action": {"type": "search"}},
+            {
+                "type": "message",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": text, "annotations": [cited]}],
+            },
+        ],
+        "usage": {
+            "input_tokens": 9000,
+            "input_tokens_details": {"cached_tokens": 1000},
+            "output_tokens": 500,
+            "output_tokens_details": {"reasoning_tokens": 300},
+            "total_tokens": 9500,
+        },
+    }
+    return body | changes
+
+
+def searched_body(*page_ages: str | None, **usage: Any) -> dict[str, Any]:
+    """A reply of /messages that searched once and found a page of each of these ages."""
+    pages = [
+        {"type": "web_search_result", "url": f"https://a.org/{i}", "title": f"Page {i}", "page_age": age}
+        for i, age in enumerate(page_ages)
+    ]
+    body = messages_body(**{"server_tool_use": {"web_search_requests": 1}} | usage)
+    answer = body["content"][-1]
+    return body | {
+        "content": [
+            {"type": "text", "text": "I will look {first}."},
+            {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "rain"}},
+            {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": pages},
+            answer,
+        ]
+    }
 
 
 def messages_body(text: str = ANSWER, stop_reason: str = "end_turn", **usage: Any) -> dict[str, Any]:

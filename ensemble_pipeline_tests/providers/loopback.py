@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -36,21 +37,30 @@ class Loopback:
     seen: list[Seen] = field(default_factory=list)
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.is_up = threading.Event()
+class _Server:
+    """A server on a port of its own that outlives the handlers it serves one after the other."""
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.is_up.set()
+    def __init__(self) -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self.app: ASGIApp = Starlette()
+        config = uvicorn.Config(self, log_level="critical", lifespan="off", ws="none")
+        server = uvicorn.Server(config)
+        # starting and ending one for each test took longer than most tests; it ends with the process
+        threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
+_free: list[_Server] = []
 
 
 @contextmanager
 def serve(handler: Handler) -> Iterator[Loopback]:
     """Serve `handler` for every path until the block ends."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    loopback = Loopback(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    server = _free.pop() if _free else _Server()
+    loopback = Loopback(server.url)
 
     async def answer(request: Request) -> Response:
         raw = await request.body()
@@ -64,18 +74,12 @@ def serve(handler: Handler) -> Iterator[Loopback]:
         loopback.seen.append(seen)
         return await handler(request)
 
-    app = Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])])
-    config = uvicorn.Config(app, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1)
-    server = _Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
+    # the socket listens already, so the first request waits for the server by itself
+    server.app = Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])])
     try:
-        assert server.is_up.wait(20)
         yield loopback
     finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
+        _free.append(server)
 
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
