@@ -41,12 +41,18 @@ def test_every_error_says_when_it_is_raised(kind: type[EnsembleError]) -> None:
         ("OutOfCreditError", False),
         ("CredentialsError", False),
         ("ModelGoneError", False),
+        ("FormatRefusedError", True),
     ],
 )
 def test_provider_errors_say_whether_asking_again_can_help(kind: str, *, is_retryable: bool) -> None:
     error: ProviderError = getattr(errors, kind)("no")
     assert error.is_retryable is is_retryable
     assert (error.http_status, error.retry_after_s, error.may_be_billed) == (None, None, False)
+
+
+def test_what_a_provider_says_of_one_failure_goes_before_its_kind() -> None:
+    assert not errors.RateLimitedError("no", is_retryable=False).is_retryable
+    assert errors.RateLimitedError("no").is_retryable
 
 
 def test_budget_refusal_names_its_scope() -> None:

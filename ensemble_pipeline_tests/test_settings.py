@@ -66,6 +66,8 @@ def test_limit_of_zero_is_not_unlimited(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 MEMBER = {"name": "a", "provider": "xai", "model": "grok"}
+LOOKING = MEMBER | {"max_web_searches": 2}
+OWN = {"has_own_search": True}
 SEARCHING = {"provider": "openrouter", "model": "x-ai/grok-4.6:online"}
 
 
@@ -75,6 +77,15 @@ SEARCHING = {"provider": "openrouter", "model": "x-ai/grok-4.6:online"}
         ("MEMBERS", json.dumps([MEMBER | {"provider": "gronk"}]), "unknown provider 'gronk'; known: anthropic, local"),
         ("MEMBERS", json.dumps([MEMBER, MEMBER]), "must be unique, these are not: a"),
         ("MEMBERS", json.dumps([MEMBER | SEARCHING]), "set its `max_web_searches` to at least 1 and `web_search_usd`"),
+        (
+            "MEMBERS",
+            json.dumps([LOOKING | {"provider": "local"}]),
+            "provider 'local' has no search tool: set it to 0",
+        ),
+        ("MEMBERS", json.dumps([LOOKING | {"provider": "openrouter"}]), "'grok' does not: add `:online` to it, or set"),
+        ("MEMBERS", json.dumps([MEMBER | OWN]), "searches the web by itself: set its `max_web_searches` to at least 1"),
+        ("PROVIDERS__XAI__SEARCH_TOOL", "messages", "'messages' is none of the dialect 'openai_chat'"),
+        ("PROVIDERS__ANTHROPIC__SEARCH_TOOL", "online", "'online' is none of the dialect 'anthropic_messages'"),
         ("MEMBERS", json.dumps([MEMBER | {"colour": "red"}]), "ENSEMBLE_MEMBERS__0__COLOUR"),
         ("BUDGET__DAY_HARD_USD", "-1", "ENSEMBLE_BUDGET__DAY_HARD_USD"),
         ("BUDGET__DAY_HARD_USD", "lots", "ENSEMBLE_BUDGET__DAY_HARD_USD"),
@@ -101,7 +112,16 @@ def test_setting_that_does_not_fit_is_named_with_what_is_allowed(
 
 @pytest.mark.parametrize(
     "changes",
-    [SEARCHING | {"max_web_searches": 1}, SEARCHING | {"model": "x-ai/online"}, SEARCHING | {"provider": "local"}],
+    [
+        SEARCHING | {"max_web_searches": 1},
+        SEARCHING | {"model": "x-ai/online"},
+        SEARCHING | {"provider": "local"},
+        LOOKING,
+        LOOKING | {"provider": "openai"},
+        LOOKING | {"provider": "anthropic"},
+        LOOKING | OWN | {"provider": "openrouter", "model": "perplexity/sonar"},
+        LOOKING | OWN | {"provider": "local"},
+    ],
 )
 def test_member_that_searches_as_often_as_it_is_told_or_not_at_all_is_taken(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]

@@ -235,6 +235,7 @@ class Caller:
             cost_source="worst_case" if error.may_be_billed else "not_billed",
             http_status=error.http_status,
             problem=str(error),
+            answer_format=error.answer_format if isinstance(error, FormatRefusedError) else None,
         )
         state: ClosingState = "settled" if error.may_be_billed else "released"
         return Booking(query, call.closing(state, cost), self._now())

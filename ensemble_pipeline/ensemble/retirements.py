@@ -149,12 +149,13 @@ def _retirement_alert(it: Retirement, today: date) -> Alert | None:
     left = it.days_left(today)
     if left > WARNED_DAYS:
         return None
-    when = f"in {left} days, on" if left > 0 else "today," if left == 0 else f"since {-left} days, on"
+    does = "shut down" if left < 0 else "shuts down"
+    when = f", in {left} days" if left > 0 else ""
     return Alert(
         kind="retirement",
         subject=it.member,
         severity="warning" if left > URGENT_DAYS else "error",
-        cause=f"{it.provider} shuts down {it.model} {when} {it.shutdown_date.isoformat()}; {it.member} asks it",
+        cause=f"{it.provider} {does} {it.model} on {it.shutdown_date.isoformat()}{when}; {it.member} asks it",
         action="Name its successor as a new member in ENSEMBLE_MEMBERS, beside it while it still answers: a new "
         "name starts a record of its own. Then disable this one.",
         evidence={"model": it.model, "shutdown_date": it.shutdown_date.isoformat(), "days_left": left},

@@ -3,7 +3,6 @@
 Belongs here: lasting peculiarities. Does not: faults, which pass (``faults``).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
@@ -41,12 +40,15 @@ class Manners:
         return replace(completion, pages=(replace(first, published_on=later), *others))
 
 
-def manners_of(asked: Mapping[str, Any]) -> Manners:
+def manners_of(asked: Any) -> Manners:  # noqa: ANN401 - JSON as it came
     """The manners that a request names.
 
     Raises:
         ValueError: it names a form or a way of dating that there is not.
+        TypeError: it is no object, or its forms are no list.
     """
+    if not isinstance(asked, dict):
+        raise TypeError("no object")
     refuses, ignores = (frozenset(asked.get(name, ())) for name in ("refuses", "ignores"))
     if unknown := (refuses | ignores) - _FORMS:
         raise ValueError(f"no form {sorted(unknown)}")

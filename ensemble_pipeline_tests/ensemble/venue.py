@@ -48,6 +48,10 @@ class Play:
         counts: dict[str, Any] = self.client.get("/calls").json()
         return counts
 
+    def manners(self, provider: str, **manners: Any) -> None:
+        """Let a provider's server have its ways from now on."""
+        self.client.post("/manners", json={"provider": provider, **manners}).raise_for_status()
+
     def price(self, ticker: str, bid: str | None, ask: str | None, *, volume: str | None = "100000") -> None:
         """Put a book on a market from now on."""
         self.world.quotes[ticker] = quote_of(bid, ask, volume=volume, at=self.clock.now())
@@ -93,6 +97,11 @@ class Play:
         """What a query finds."""
         with self.instance.database.connection() as connection:
             return connection.execute(statement).fetchall()
+
+    def change_member(self, name: str, **changes: Any) -> None:
+        """Go on with one member set otherwise."""
+        members = self.instance.settings.model_dump()["members"]
+        self.change(members=[it | changes if it["name"] == name else it for it in members])
 
     def change(self, **sections: Any) -> None:
         """Go on with other settings; a section given replaces the old one."""

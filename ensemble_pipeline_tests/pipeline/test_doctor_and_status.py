@@ -4,6 +4,8 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,20 @@ def test_doctor_names_what_is_missing_and_what_to_do(reachable: dict[str, str], 
     assert f"port {port}" in lines["port"]
     assert "0001" in lines["migrations"]
     assert "applies them" in lines["migrations"]
+
+
+def test_doctor_names_models_that_will_be_shut_down(tmp_path: Path, database: Database) -> None:
+    world = SyntheticWorld(seed=5, days=2, markets_per_day=2)
+    world.models = tuple(replace(it, shutdown_date=date(2026, 12, 11)) for it in world.models)
+    with running_sandbox(world, SteppedClock(world.starts_at)) as client:
+        variables = world_environment(world, str(client.base_url).rstrip("/"), "selected")
+        variables["ENSEMBLE_DATABASE_URL"] = database.url
+        done = run(tmp_path, "doctor", "--json", "--port", "0", variables=variables)
+    notes = {it["subject"]: it["text"] for it in json.loads(done.out) if it["state"] == "note"}
+    assert done.status == 0
+    assert "openai shuts down aspen-mini on 2026-12-11" in notes["member aspen-mini"]
+    # whose list tells no last days names none
+    assert "member maple-sonnet" not in notes
 
 
 def test_doctor_without_any_database_says_how_to_get_one(tmp_path: Path, reachable: dict[str, str]) -> None:

@@ -37,6 +37,9 @@ def xai_error(message: str) -> dict[str, Any]:
     return {"code": "Client specified an invalid argument", "error": message}
 
 
+VLLM = {"object": "error", "param": None, "code": 404}
+LOADING = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
+
 CASES: list[tuple[str, int, Any, type[ProviderError]]] = [
     ("openai", 429, openai_error("rate_limit_exceeded", "requests"), RateLimitedError),
     ("openai", 429, openai_error("slow_down"), RateLimitedError),
@@ -64,6 +67,10 @@ CASES: list[tuple[str, int, Any, type[ProviderError]]] = [
     ("xai", 403, xai_error("Your newly created team doesn't have any credits yet."), OutOfCreditError),
     ("xai", 404, xai_error("The model grok-9 does not exist."), ModelGoneError),
     ("xai", 410, xai_error("Live search is gone."), ProviderError),
+    ("xai", 401, {"code": "Unauthenticated", "error": "No API key provided."}, CredentialsError),
+    ("xai", 422, xai_error("Failed to deserialize the JSON body."), ProviderError),
+    ("xai", 429, {"code": "Some resource has been exhausted", "error": "Too many requests."}, RateLimitedError),
+    ("xai", 503, {"code": "The service is currently unavailable", "error": "Overloaded."}, ProviderUnavailableError),
     ("anthropic", 401, anthropic_error("authentication_error"), CredentialsError),
     ("anthropic", 402, anthropic_error("billing_error"), OutOfCreditError),
     ("anthropic", 400, anthropic_error("invalid_request_error", "Your credit balance is too low."), OutOfCreditError),
@@ -75,14 +82,34 @@ CASES: list[tuple[str, int, Any, type[ProviderError]]] = [
         anthropic_error("rate_limit_error", error_code="enforced_spend_limit_reached"),
         OutOfCreditError,
     ),
+    ("anthropic", 403, anthropic_error("permission_error"), CredentialsError),
+    ("anthropic", 409, anthropic_error("conflict_error"), ProviderError),
+    ("anthropic", 413, anthropic_error("request_too_large"), ProviderError),
+    ("anthropic", 500, anthropic_error("api_error"), ProviderUnavailableError),
     ("anthropic", 504, anthropic_error("timeout_error"), ProviderUnavailableError),
     ("anthropic", 529, anthropic_error("overloaded_error"), ProviderUnavailableError),
     ("openrouter", 402, {"error": {"message": "Insufficient credits", "code": 402}}, OutOfCreditError),
     ("openrouter", 400, {"error": {"message": "x/y is not a valid model ID", "code": 400}}, ModelGoneError),
     ("openrouter", 404, {"error": {"message": "No endpoints found for x/y.", "code": 404}}, ModelGoneError),
+    ("openrouter", 401, {"error": {"message": "User not found.", "code": 401}}, CredentialsError),
+    ("openrouter", 429, {"error": {"message": "Rate limit exceeded", "code": 429}}, RateLimitedError),
+    ("openrouter", 503, {"error": {"message": "Provider returned error", "code": 503}}, ProviderUnavailableError),
     ("openrouter", 200, {"error": {"message": "Upstream is slow", "code": 429}}, RateLimitedError),
     ("openrouter", 200, {"error": {"message": "Upstream broke", "code": "odd"}}, ProviderUnavailableError),
+    # Ollama, then vLLM in its older and its newer shape, then llama.cpp
     ("local", 404, {"error": {"message": 'model "llama" not found, try pulling it first'}}, ModelGoneError),
+    (
+        "local",
+        503,
+        {"error": {"message": "server busy, please try again", "type": "api_error"}},
+        ProviderUnavailableError,
+    ),
+    ("local", 404, VLLM | {"message": "The model `llama` does not exist.", "type": "NotFoundError"}, ModelGoneError),
+    ("local", 404, {"error": {"message": "The model `llama` does not exist.", "code": 404}}, ModelGoneError),
+    ("local", 400, VLLM | {"message": "This model's maximum context length is 8 tokens."}, ProviderError),
+    ("local", 401, {"error": "Unauthorized"}, CredentialsError),
+    ("local", 503, LOADING, ProviderUnavailableError),
+    ("local", 400, {"error": {"code": 400, "message": "the request exceeds the context size"}}, ProviderError),
 ]
 
 
@@ -276,6 +303,34 @@ def test_broken_connection_may_be_billed() -> None:
 def test_reply_that_cannot_be_decompressed_is_a_bad_reply() -> None:
     with serve(always("no gzip", headers={"content-encoding": "gzip"})) as server, pytest.raises(BadReplyError):
         ask(server.url, "openai")
+
+
+def error_with(status: int, body: Any, **headers: str) -> ProviderError:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    response = httpx.Response(status, json=body, headers=named)
+    return error_from_response(response, Endpoint("openai", "http://x/v1", 1.0))
+
+
+@pytest.mark.parametrize(
+    ("said", "is_retryable"), [("false", False), (" False", False), ("true", True), ("", True), ("maybe", True)]
+)
+def test_failure_is_not_retried_where_the_provider_says_that_this_is_hopeless(said: str, *, is_retryable: bool) -> None:
+    for status, code in ((429, "rate_limit_exceeded"), (503, "server_is_overloaded")):
+        assert error_with(status, openai_error(code), x_should_retry=said).is_retryable is is_retryable
+
+
+def test_failure_that_cannot_pass_is_not_retried_whatever_the_provider_says() -> None:
+    assert not error_with(401, openai_error("invalid_api_key"), x_should_retry="true").is_retryable
+
+
+def test_waiting_time_is_kept_beside_the_word_that_waiting_is_hopeless() -> None:
+    error = error_with(429, openai_error("rate_limit_exceeded"), x_should_retry="false", retry_after="900")
+    assert (error.is_retryable, error.retry_after_s) == (False, 900.0)
+
+
+def test_model_that_is_still_being_loaded_is_waited_for_and_owes_nothing() -> None:
+    error = error_with(503, LOADING)
+    assert (type(error), error.is_retryable, error.may_be_billed) == (ProviderUnavailableError, True, False)
 
 
 def test_repr_of_an_endpoint_shows_no_key() -> None:
