@@ -5,7 +5,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ensemble_pipeline.domain import CallStatus, ModelReply
+from ensemble_pipeline.domain import CallStatus, FormatKey, ModelReply
 from ensemble_pipeline.errors import CredentialsError, ProviderUnavailableError, SettingsError
 from ensemble_pipeline.providers.base import ModelCatalogue
 from ensemble_pipeline.providers.manager import ProviderManager
@@ -13,6 +13,7 @@ from ensemble_pipeline.settings import MemberSettings
 from ensemble_pipeline_tests.providers.helpers import (
     ENVIRON,
     KEY,
+    NOW,
     ask,
     chat_body,
     member_of,
@@ -164,3 +165,20 @@ def test_loopback_is_reached_though_the_environment_names_a_proxy(monkeypatch: p
         monkeypatch.delenv(name, raising=False)
     with serve(always(chat_body())) as server:
         assert ask(server.url, "openai").answer is not None
+
+
+def test_form_is_remembered_by_address_model_and_search_and_without_credentials() -> None:
+    settings = settings_at("http://ann:secret@127.0.0.1:9/v1?key=secret")
+    manager = ProviderManager(settings, ENVIRON)
+    key = manager.format_key(member_of("openai"))
+    assert key == FormatKey("openai", "http://127.0.0.1:9/v1", "gpt-5.4-mini", has_search=False)
+    others = [
+        manager.format_key(member_of("openai", max_web_searches=1)),
+        manager.format_key(member_of("openai", model="gpt-6-sol")),
+        manager.format_key(member_of("xai")),
+        ProviderManager(settings_at("http://127.0.0.1:10/v1"), ENVIRON).format_key(member_of("openai")),
+    ]
+    assert key not in others
+    # in a world that knows a future it does not search
+    replayed = ProviderManager(settings, ENVIRON, as_of=NOW)
+    assert replayed.format_key(member_of("openai", max_web_searches=1)) == key
