@@ -19,6 +19,7 @@ from ensemble_pipeline.errors import EnsembleError, VenueError
 from ensemble_pipeline.pipeline.jobs import QUIET_CONSOLE, bury_dead_runs
 from ensemble_pipeline.pipeline.pending import has_looked
 from ensemble_pipeline.pipeline.resources import EnsembleResource
+from ensemble_pipeline.pipeline.retries import NOT_RETRIED_TAGS
 from ensemble_pipeline.pipeline.schedules import health_and_budget_schedule, positions_schedule, windows_schedule
 from ensemble_pipeline.pipeline.sensors import market_sensor, restatement_sensor, settlement_sensor
 from ensemble_pipeline.store.world_clock import StoredClock
@@ -70,7 +71,7 @@ class Conductor:
         Raises:
             EnsembleError: a tick failed; what was done so far stands, and playing again goes on from there.
         """
-        bury_dead_runs(self._dagster)
+        bury_dead_runs(self._dagster, has_daemon=False)
         _remember_columns(self._dagster)
         # one for all ticks: each new one connects to Dagster's storage anew, and our schedules ask the instance's clock
         with dg.build_schedule_context(
@@ -144,7 +145,7 @@ class Conductor:
             result = job.execute_in_process(
                 run_config={**request.run_config, **QUIET_CONSOLE},
                 instance=self._dagster,
-                tags={**request.tags, "dagster/run_key": request.run_key or ""},
+                tags={**request.tags, **NOT_RETRIED_TAGS, "dagster/run_key": request.run_key or ""},
                 raise_on_error=False,
             )
             self.played.runs += 1

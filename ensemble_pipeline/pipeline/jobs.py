@@ -11,6 +11,7 @@ from ensemble_pipeline.pipeline.assets.performance import performance_windows, s
 from ensemble_pipeline.pipeline.assets.positions import paper_positions
 from ensemble_pipeline.pipeline.decide import ensemble_decisions
 from ensemble_pipeline.pipeline.partitions import RESTATEMENT_TAG, range_tags
+from ensemble_pipeline.pipeline.retries import RETRIED_TAGS, give_up_retries
 
 KIND_TAG = "ensemble/kind"
 BATCH_TAG = "ensemble/batch"
@@ -30,8 +31,8 @@ decide_job = dg.define_asset_job(
     "decide",
     selection=[ensemble_decisions],
     executor_def=dg.in_process_executor,
-    tags={KIND_TAG: "decide"},
-    description="Decides one batch of markets. Idempotent: retry a failed run; answers are kept and nobody pays twice.",
+    tags={KIND_TAG: "decide", **RETRIED_TAGS},
+    description="Decides one batch of markets. Idempotent: a run that failed is retried; nobody is asked or paid twice.",
 )
 learn_job = dg.define_asset_job(
     "learn",
@@ -73,12 +74,15 @@ JOBS = [decide_job, learn_job, backfill_job, watch_job, positions_job]
 
 
 def decide_request(batch_id: int, markets: int) -> dg.RunRequest:
-    """A run for a batch; its key is the batch's number, which is never used twice."""
+    """A run for a batch; its key is the batch's number, which is never used twice.
+
+    Earlier batches come first: one whose run is retried does not queue behind all that came after it.
+    """
     return dg.RunRequest(
         run_key=f"decide-{batch_id}",
         job_name=decide_job.name,
         run_config=dg.RunConfig(ops={"ensemble_decisions": {"ops": {"load": {"config": {"batch_id": batch_id}}}}}),
-        tags={BATCH_TAG: str(batch_id), "ensemble/markets": str(markets)},
+        tags={BATCH_TAG: str(batch_id), "ensemble/markets": str(markets), "dagster/priority": str(-batch_id)},
     )
 
 
@@ -107,14 +111,16 @@ def is_under_way(dagster: dg.DagsterInstance, job_name: str) -> bool:
     return bool(dagster.get_run_ids(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED), limit=1))
 
 
-def bury_dead_runs(dagster: dg.DagsterInstance) -> int:
+def bury_dead_runs(dagster: dg.DagsterInstance, *, has_daemon: bool = True) -> int:
     """Mark runs that a crash cut off as failed, so that they neither block others nor keep their batch.
 
-    Called before anything is started, by the one process that may play the world: nothing can be running yet. Queued
-    runs are left to the daemon.
+    Called before anything is started, by the one process that may play the world: nothing can be running yet. What is
+    queued or to be retried is the daemon's to start; where there will be none, that ends too.
     """
-    statuses = [status for status in UNFINISHED if status is not dg.DagsterRunStatus.QUEUED]
+    statuses = [status for status in UNFINISHED if status is not dg.DagsterRunStatus.QUEUED or not has_daemon]
     dead = dagster.get_runs(dg.RunsFilter(statuses=statuses))
     for run in dead:
         dagster.report_run_failed(run, "the process that ran it ended; what it left undone is taken up again")
+    if not has_daemon:
+        give_up_retries(dagster)
     return len(dead)

@@ -61,6 +61,13 @@ def start_sandbox(family: Family, spec: WorldSpec, environment: Mapping[str, str
 
 def start_dagster(family: Family, home: Home, environment: Mapping[str, str], ui_port: int) -> None:
     """Start code server, daemon and webserver side by side; returns at once."""
+    workspace = start_runner(family, home, environment)
+    web = ["dagster_webserver", "-h", "127.0.0.1", "-p", str(ui_port), "-w", str(workspace)]
+    family.start("webserver", _python(*web), environment)
+
+
+def start_runner(family: Family, home: Home, environment: Mapping[str, str]) -> Path:
+    """Start code server and daemon, which request, run and retry; returns at once, with the workspace they serve."""
     _bury_dead_runs(home)
     # a fixed path could be held by a server that a crash left behind
     code_port = free_port()
@@ -73,8 +80,7 @@ def start_dagster(family: Family, home: Home, environment: Mapping[str, str], ui
     code = ["dagster", "api", "grpc", "-m", module, "-h", "127.0.0.1", "-p", str(code_port)]
     family.start("code-server", _python(*code), environment)
     family.start("daemon", _python("dagster._daemon", "run", "-w", str(workspace)), environment)
-    web = ["dagster_webserver", "-h", "127.0.0.1", "-p", str(ui_port), "-w", str(workspace)]
-    family.start("webserver", _python(*web), environment)
+    return workspace
 
 
 def _bury_dead_runs(home: Home) -> None:

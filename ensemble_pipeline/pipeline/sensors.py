@@ -19,6 +19,7 @@ from ensemble_pipeline.pipeline.jobs import (
 )
 from ensemble_pipeline.pipeline.pending import is_learnt
 from ensemble_pipeline.pipeline.resources import EnsembleResource, open_venue
+from ensemble_pipeline.pipeline.retries import is_left_to_dagster
 
 if TYPE_CHECKING:
     from ensemble_pipeline.ensemble.instance import Instance
@@ -71,9 +72,10 @@ def _seen(scan: "Scan") -> dg.AssetObservation:
 
 
 def renew_failed(instance: "Instance", dagster: dg.DagsterInstance) -> dict[int, tuple[int, ...]]:
-    """Batches to request: those undecided, and in place of one whose run ended without deciding it, a new one.
+    """Batches to request: those undecided, and in place of one whose runs ended without deciding it, a new one.
 
-    After three renewals a batch is left alone; its snapshots show as undecided in ``ensemble status``.
+    While Dagster retries a run its batch is left to that. After three renewals a batch is left alone; its snapshots
+    show as undecided in ``ensemble status``.
     """
     from ensemble_pipeline.store import markets
 
@@ -81,10 +83,10 @@ def renew_failed(instance: "Instance", dagster: dg.DagsterInstance) -> dict[int,
         waiting = markets.undecided_batches(connection)
     wanted: dict[int, tuple[int, ...]] = {}
     for batch_id, snapshot_ids in waiting.items():
-        runs = dagster.get_runs(dg.RunsFilter(tags={BATCH_TAG: str(batch_id)}))
-        if not runs:
+        records = dagster.get_run_records(dg.RunsFilter(tags={BATCH_TAG: str(batch_id)}))
+        if not records:
             wanted[batch_id] = snapshot_ids
-        elif not any(run.status in UNFINISHED for run in runs):
+        elif not any(it.dagster_run.status in UNFINISHED or is_left_to_dagster(dagster, it) for it in records):
             wanted.update(_renew(instance, batch_id, snapshot_ids))
     return wanted
 

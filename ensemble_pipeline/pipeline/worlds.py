@@ -182,6 +182,8 @@ class Home:
             "DAGSTER_DISABLE_TELEMETRY": "1",
             "DAGSTER_EVENT_BATCH_SIZE": "100",
             "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
+            # seconds between two looks for failed runs to retry
+            "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1",
         }
 
 
