@@ -9,6 +9,7 @@
     │   ├── ArchiveError           an archive file lacks a column or holds an impossible value
     │   ├── PortTakenError         a port the launcher needs is in use
     │   ├── DatabaseError          the database cannot be started, reached or is of another world
+    │   │   └── DatabaseLostError      it went away in the middle of work; the same work can be taken up again
     │   ├── PartitionRangeError    a range of days is empty or in the future
     │   ├── DecisionNotFoundError  no decision has the number that was named
     │   ├── ReplayError            a decision cannot be made again: what it rested on was not kept
@@ -65,6 +66,10 @@ class PortTakenError(UserError):
 
 class DatabaseError(UserError):
     """PostgreSQL cannot be started or reached, or the database belongs to another world."""
+
+
+class DatabaseLostError(DatabaseError):
+    """PostgreSQL ended a connection in the middle of work. What it had confirmed stands; do the same work again."""
 
 
 class InputError(UserError):

@@ -41,6 +41,7 @@ from ensemble_pipeline.store.budget import BudgetCall, Closing, ClosingState
 from ensemble_pipeline.store.calls import Attempts, LLMQuery
 from ensemble_pipeline.store.database import AsyncDatabase
 from ensemble_pipeline.store.ledger import Booking, Ledger
+from ensemble_pipeline.store.locks import SnapshotLocks
 
 _LONGEST_BACKOFF_S = 5.0
 
@@ -94,6 +95,7 @@ class Caller:
         database: AsyncDatabase,
         manager: ProviderManager,
         formats: FormatLadder,
+        locks: SnapshotLocks,
     ) -> None:
         options = instance.settings.ensemble
         self._instance = instance
@@ -103,7 +105,7 @@ class Caller:
         self._questions = questions
         self._manager = manager
         self._attempts = options.max_attempts
-        self._ledger = Ledger(database, instance.limits)
+        self._ledger = Ledger(database, instance.limits, locks)
         # a breaker is one of the gates that who asks everybody does not heed
         is_heeded = options.member_policy == "selected"
         self._breakers = Breakers(database, instance.settings.breaker, self._now, is_heeded=is_heeded)

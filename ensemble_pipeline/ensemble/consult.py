@@ -1,17 +1,19 @@
 """Asking the members of a batch: all at once, stand-ins in the place of who gives no answer, within a deadline each.
 
 What is in the database already is not asked again: a run that died half-way is taken up where it stopped, and pays
-for nothing twice. Members that give an earlier answer again are not asked at all. How one member is asked, attempt by
-attempt, is in calling.py.
+for nothing twice. What it had asked when it died may have been billed, so that these members are not asked again
+either. Members that give an earlier answer again are not asked at all. How one member is asked, attempt by attempt, is
+in calling.py.
 """
 
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
+from typing import TypeVar
 
 from ensemble_pipeline.domain import EarlierAnswer, Strategy
 from ensemble_pipeline.ensemble.answer_formats import FormatLadder
@@ -28,16 +30,19 @@ from ensemble_pipeline.ensemble.plan import Plan
 from ensemble_pipeline.providers.manager import ProviderManager
 from ensemble_pipeline.providers.prompts import prompt_wording
 from ensemble_pipeline.settings import MemberSettings
-from ensemble_pipeline.store import answer_cache, budget, calls
+from ensemble_pipeline.store import answer_cache, budget, calls, decisions
 from ensemble_pipeline.store.answer_cache import CacheUse, UseOutcome
 from ensemble_pipeline.store.calls import Attempts
 from ensemble_pipeline.store.database import AsyncDatabase
+from ensemble_pipeline.store.locks import SnapshotLocks, locked_snapshots
 from ensemble_pipeline.store.worlds import is_live
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Consultation:
-    """How the asking of a batch went."""
+    """How the asking of a batch went; `already_decided` are snapshots that another run has decided meanwhile."""
 
     answered: int
     failed: int
@@ -46,6 +51,7 @@ class Consultation:
     expired_reservations: int
     reused: int = 0
     not_asked: int = 0
+    already_decided: tuple[int, ...] = ()
 
 
 async def consult(instance: Instance, context: BatchContext, plans: Sequence[Plan]) -> Consultation:
@@ -53,11 +59,10 @@ async def consult(instance: Instance, context: BatchContext, plans: Sequence[Pla
     snapshot_ids = [plan.snapshot.snapshot_id for plan in plans if plan.members]
     if not snapshot_ids:
         return Consultation(0, 0, 0, 0, 0)
-    # the locks belong to this session: they fall when it ends, however it ends
-    with instance.database.session() as lock_session:
-        calls.lock_snapshots(lock_session, snapshot_ids)
+    with locked_snapshots(instance.database, snapshot_ids) as locks:
         with instance.database.connection() as connection:
             expired = budget.expire_left_over(connection, snapshot_ids, instance.clock.now())
+            decided = decisions.decided_among(connection, snapshot_ids)
             made = calls.attempts_made(connection, snapshot_ids)
             questions = read_questions(
                 connection, instance.settings.ensemble, [plan.snapshot for plan in plans], context.now
@@ -70,8 +75,9 @@ async def consult(instance: Instance, context: BatchContext, plans: Sequence[Pla
             instance.database.async_pool() as database,
             ProviderManager(instance.settings, os.environ, formats.in_force, as_of) as manager,
         ):
-            asking = _Asking(instance, context, questions, database, manager, made, formats)
-            outcomes = await asyncio.gather(*(asking.ask_all(plan) for plan in plans if plan.members))
+            asking = _Asking(instance, context, questions, database, manager, made, formats, locks)
+            open_plans = [plan for plan in plans if plan.members and plan.snapshot.snapshot_id not in decided]
+            outcomes = await _all_to_their_end(*(asking.ask_all(plan) for plan in open_plans))
     counts = Counter(outcome for of_plan in outcomes for outcome in of_plan)
     return Consultation(
         answered=counts["answered"],
@@ -81,7 +87,17 @@ async def consult(instance: Instance, context: BatchContext, plans: Sequence[Pla
         expired_reservations=expired,
         reused=counts["reused"],
         not_asked=counts["not_asked"],
+        already_decided=tuple(sorted(decided)),
     )
+
+
+async def _all_to_their_end(*work: Awaitable[T]) -> list[T]:
+    """What each comes to. One that fails stops no other, whose answers are paid for; then its error is raised."""
+    done = await asyncio.gather(*work, return_exceptions=True)
+    for it in done:
+        if isinstance(it, BaseException):
+            raise it
+    return [it for it in done if not isinstance(it, BaseException)]
 
 
 class _Asking:
@@ -94,12 +110,13 @@ class _Asking:
         manager: ProviderManager,
         made: dict[tuple[int, str], Attempts],
         formats: FormatLadder,
+        locks: SnapshotLocks,
     ) -> None:
         self._instance = instance
         self._context = context
         self._database = database
         self._made = made
-        self._caller = Caller(instance, context, questions, database, manager, formats)
+        self._caller = Caller(instance, context, questions, database, manager, formats, locks)
         self._fallback = FallbackManager(instance)
         self._engine = engine_of(instance.settings.policy, context)
         self._bounds = bounds_of(instance.settings.cache)
@@ -109,12 +126,13 @@ class _Asking:
         """Ask the plan's members, each at once; in the place of one that gives no answer a stand-by is asked."""
         deadline = Deadline(self._instance.settings.ensemble.decision_deadline_s)
         if plan.strategy is Strategy.CASCADING:
-            cascade, *others = await asyncio.gather(
-                self._cascade(plan, deadline), *(self._ask(plan, member, deadline) for member in plan.explored)
+            cascade, others = await _all_to_their_end(
+                self._cascade(plan, deadline),
+                _all_to_their_end(*(self._ask(plan, member, deadline) for member in plan.explored)),
             )
             return [*cascade, *others]
         consulted = [member.name for member in plan.members]
-        results = await asyncio.gather(
+        results = await _all_to_their_end(
             *(self._ask_or_stand_in(plan, member, consulted, deadline) for member in plan.members)
         )
         return list(chain.from_iterable(results))

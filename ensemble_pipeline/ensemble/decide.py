@@ -6,7 +6,7 @@ conclude.py; here it is read and written.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -39,13 +39,13 @@ __all__ = ["Recorded", "combine", "consult", "load", "plan", "record", "size"]
 class Recorded:
     """What came of a batch: the recorded decisions by id, and which of those made were recorded, in the same order.
 
-    `already_decided` snapshots had been decided by another run meanwhile.
+    `already_decided` are the batch's snapshots that another run had decided, each with that decision.
     """
 
     decision_ids: tuple[int, ...]
     decisions: tuple[EnsembleDecision, ...]
     reasons: dict[str, int]
-    already_decided: int
+    already_decided: Mapping[int, int]
 
 
 def load(instance: Instance, batch_id: int | None) -> tuple[int, list[Snapshot]]:
@@ -156,14 +156,15 @@ async def size(
     return made
 
 
-def record(instance: Instance, made: Sequence[EnsembleDecision]) -> Recorded:
+def record(instance: Instance, context: BatchContext, made: Sequence[EnsembleDecision]) -> Recorded:
     """Record the decisions, each once; paper positions open with them."""
     with instance.database.connection() as connection:
         saved = [decisions.save_decision(connection, decision) for decision in made]
+        others = decisions.decided_by_others(connection, context.batch_id, context.run_id)
     fresh = [(decision_id, it) for decision_id, it in zip(saved, made, strict=True) if decision_id is not None]
     return Recorded(
         decision_ids=tuple(decision_id for decision_id, _ in fresh),
         decisions=tuple(it for _, it in fresh),
         reasons=dict(Counter(str(it.terminal_reason) for _, it in fresh)),
-        already_decided=len(made) - len(fresh),
+        already_decided=others,
     )

@@ -49,6 +49,7 @@ def explain(connection: Connection, decision_id: int) -> dict[str, Any]:
             "answers": _answers(
                 decision,
                 chain.calls_on(connection, decision.snapshot_id),
+                chain.cut_off_on(connection, decision.snapshot_id),
                 chain.repeats_on(connection, decision.snapshot_id),
                 breakers.not_made_on(connection, decision.snapshot_id),
             ),
@@ -79,14 +80,18 @@ def _market(connection: Connection, decision: EnsembleDecision) -> Mapping[str, 
 
 
 def _answers(
-    decision: EnsembleDecision, calls: Sequence[Row], repeats: Mapping[str, Row], not_made: Mapping[str, str]
+    decision: EnsembleDecision,
+    calls: Sequence[Row],
+    cut_off: Sequence[Row],
+    repeats: Mapping[str, Row],
+    not_made: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """Each member with its attempts, or the earlier answer that it gave again, or why it was not asked.
 
     Who was asked, or was to be, and is no member (nobody answered, or it failed) comes last.
     """
     members = set(decision.models_consulted)
-    others = sorted(({call["model_id"] for call in calls} | set(not_made)) - members)
+    others = sorted(({call["model_id"] for call in (*calls, *cut_off)} | set(not_made)) - members)
     said = [*decision.members, *(MemberOpinion(name, None, None, None, 0.0) for name in others)]
     return [
         {
@@ -98,6 +103,7 @@ def _answers(
             "repeats": repeats.get(member.model_id),
             "not_asked": not_made.get(member.model_id),
             "attempts": [_attempt(call) for call in calls if call["model_id"] == member.model_id],
+            "cut_off": [_attempt(call) for call in cut_off if call["model_id"] == member.model_id],
         }
         for member in said
     ]

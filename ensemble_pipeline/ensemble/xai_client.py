@@ -100,7 +100,7 @@ class XAIClient:
         await decide.consult(self._instance, context, plans)
         opinions = decide.combine(self._instance, context, plans)
         made = await decide.size(self._instance, self._venue, context, plans, opinions)
-        decide.record(self._instance, made)
+        decide.record(self._instance, context, made)
         return self._recorded(snapshot.snapshot_id)
 
     async def _look(self, market_id: str) -> Snapshot:

@@ -59,6 +59,7 @@ class Opinions:
 class Made:
     """The decisions of a run, not recorded yet."""
 
+    context: "BatchContext"
     decisions: "list[EnsembleDecision]"
 
 
@@ -85,12 +86,13 @@ def plan(context: dg.OpExecutionContext, loaded: Loaded, ensemble: EnsembleResou
 
 @dg.op(out=_OUT, description="Asks all members about all markets, each call reserved in the budget before it leaves.")
 async def consult(context: dg.OpExecutionContext, planned: Planned, ensemble: EnsembleResource) -> Planned:
-    """Ask the members."""
+    """Ask the members; what another run has decided meanwhile is left to it."""
     from ensemble_pipeline.ensemble import decide
 
     asked = await decide.consult(ensemble.instance(), planned.context, planned.plans)
     context.log.info("%s", asked)
-    return planned
+    done = set(asked.already_decided)
+    return Planned(planned.context, [it for it in planned.plans if it.snapshot.snapshot_id not in done])
 
 
 @dg.op(
@@ -110,7 +112,8 @@ async def size(combined: Opinions, ensemble: EnsembleResource) -> Made:
 
     planned = combined.planned
     async with open_venue(ensemble.instance()) as venue:
-        return Made(await decide.size(ensemble.instance(), venue, planned.context, planned.plans, combined.opinions))
+        made = await decide.size(ensemble.instance(), venue, planned.context, planned.plans, combined.opinions)
+    return Made(planned.context, made)
 
 
 @dg.op(out=_OUT, description="Writes the decisions, each once, with everything they rested on.")
@@ -118,14 +121,18 @@ def record(context: dg.OpExecutionContext, made: Made, ensemble: EnsembleResourc
     """Record the decisions."""
     from ensemble_pipeline.ensemble import decide
 
-    recorded = decide.record(ensemble.instance(), made.decisions)
+    recorded = decide.record(ensemble.instance(), made.context, made.decisions)
+    for snapshot_id, decision_id in recorded.already_decided.items():
+        context.log.info("snapshot %d was decided by another run: decision %d", snapshot_id, decision_id)
     forecasts = sum(member.p_yes is not None for decision in made.decisions for member in decision.members)
     context.log_event(
         dg.AssetMaterialization("forecast_log", metadata={"dagster/row_count": forecasts}, partition=None)
     )
     metadata: dict[str, Any] = {
         "dagster/row_count": len(recorded.decision_ids),
-        "already_decided": recorded.already_decided,
+        "already_decided": dg.MetadataValue.json(
+            [{"snapshot": snapshot, "decision": decision} for snapshot, decision in recorded.already_decided.items()]
+        ),
         "by_terminal_reason": recorded.reasons,
         "ranking_ids": sorted({decision.ranking_id for decision in made.decisions}),
         "decisions": _table(recorded),

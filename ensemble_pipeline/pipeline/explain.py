@@ -105,6 +105,11 @@ def _answer_lines(answer: Mapping[str, Any], *, is_complete: bool) -> Iterator[s
         for source in attempt["sources"]:
             dated = source["stated_date"] or "no date"
             yield f"      found {one_line(source['title'], _WIDTH) or 'a page'} ({dated}): {source['url']}"
+    for attempt in answer["cut_off"]:
+        yield (
+            f"    attempt cut off: reserved {attempt['reserved_at']} by a run that died, ${attempt['cost_usd']:.6f} "
+            "counts as spent; it may have been billed, so nobody asked again"
+        )
 
 
 def _asked_for(answer_format: str | None) -> str:

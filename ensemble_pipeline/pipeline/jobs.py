@@ -32,7 +32,7 @@ decide_job = dg.define_asset_job(
     selection=[ensemble_decisions],
     executor_def=dg.in_process_executor,
     tags={KIND_TAG: "decide", **RETRIED_TAGS},
-    description="Decides one batch of markets. Idempotent: a run that failed is retried; nobody is asked or paid twice.",
+    description="Decides one batch of markets. Idempotent: a run that failed is retried, and nobody is paid twice.",
 )
 learn_job = dg.define_asset_job(
     "learn",

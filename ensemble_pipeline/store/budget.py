@@ -14,8 +14,8 @@ from typing import Literal
 
 from ensemble_pipeline.domain import MICRO_PER_USD
 from ensemble_pipeline.errors import BudgetRefusedError
-from ensemble_pipeline.store.calls import SNAPSHOT_LOCKS
 from ensemble_pipeline.store.database import AsyncConnection, Connection, Row
+from ensemble_pipeline.store.locks import SNAPSHOT_LOCKS
 
 ClosingState = Literal["settled", "released", "expired"]
 
@@ -161,6 +161,14 @@ def close_arguments(closings: Sequence[Closing], now: datetime) -> list[object]:
         [it.booked for it in closings],
         now,
     ]
+
+
+async def states_of(connection: AsyncConnection, reservation_ids: Sequence[int]) -> dict[int, str]:
+    """How each of the reservations stands: ``held``, or how it was closed."""
+    cursor = await connection.execute(
+        "select reservation_id, state from budget_reservations where reservation_id = any(%s)", [list(reservation_ids)]
+    )
+    return {row["reservation_id"]: row["state"] for row in await cursor.fetchall()}
 
 
 def expire_left_over(connection: Connection, snapshot_ids: Sequence[int], now: datetime) -> int:

@@ -20,9 +20,6 @@ from ensemble_pipeline.domain import (
 from ensemble_pipeline.store.answer_cache import KEY_COLUMNS, CacheKey
 from ensemble_pipeline.store.database import AsyncConnection, Connection
 
-SNAPSHOT_LOCKS = 0x736E6170
-"""Class of the advisory locks on snapshots: any number, the same in every process."""
-
 SELECT_FORECASTS = "select forecast_id, snapshot_id, model_id, p_yes, confidence from forecasts"
 """Reads rows that make a `Forecast`; a condition follows."""
 
@@ -53,19 +50,15 @@ class LLMQuery:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """How often a model was asked about a snapshot, whether it answered, and whether asking again is pointless."""
+    """How often a model was asked about a snapshot, whether it answered, and whether it must not be asked again.
+
+    What counts are attempts on record and those that a dead run had reserved and left behind, which may have been sent
+    and billed.
+    """
 
     count: int
     is_answered: bool
     is_final: bool
-
-
-def lock_snapshots(connection: Connection, snapshot_ids: Sequence[int]) -> None:
-    """Wait until no other session works on these snapshots, and keep others out until this session ends."""
-    connection.execute(
-        "select pg_advisory_lock(%s, id) from (select unnest(%s::int[]) as id order by id) as wanted",
-        [SNAPSHOT_LOCKS, [snapshot_id % 2**31 for snapshot_id in snapshot_ids]],
-    )
 
 
 def save_models(connection: Connection, models: Sequence[tuple[str, str, str]], now: datetime) -> None:
@@ -97,13 +90,19 @@ def save_settings(connection: Connection, settings_hash: str, settings: dict[str
 
 
 def attempts_made(connection: Connection, snapshot_ids: Sequence[int]) -> dict[tuple[int, str], Attempts]:
-    """Attempts recorded so far by (snapshot, model); an answered or billed one is final, as is an answer repeated."""
+    """Attempts made so far by (snapshot, model).
+
+    Final is one that was answered or billed, or may have been billed where it was cut off, and an answer repeated.
+    """
     rows = connection.execute(
-        "select snapshot_id, model_id, max(attempt) as attempts, bool_or(status = 'answered') as is_answered,"
-        " bool_or(status in ('answered', 'unreadable', 'refused_by_model')) as is_final from"
+        "select snapshot_id, model_id, max(attempt) + count(*) filter (where status = 'cut_off') as attempts,"
+        " bool_or(status = 'answered') as is_answered,"
+        " bool_or(status in ('answered', 'unreadable', 'refused_by_model', 'cut_off')) as is_final from"
         " (select snapshot_id, model_id, attempt, status from llm_queries where snapshot_id = any(%(ids)s)"
         " union all select snapshot_id, model_id, 0, 'answered' from forecasts where snapshot_id = any(%(ids)s)"
-        " and reused_from is not null) a group by 1, 2",
+        " and reused_from is not null"
+        " union all select snapshot_id, model_id, 0, 'cut_off' from budget_reservations"
+        " where snapshot_id = any(%(ids)s) and state = 'expired') a group by 1, 2",
         {"ids": list(snapshot_ids)},
     )
     return {
@@ -125,11 +124,13 @@ def forecasts_on(connection: Connection, snapshot_ids: Sequence[int]) -> dict[in
 
 
 def consulted_on(connection: Connection, snapshot_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
-    """Who was asked about each snapshot, whatever came of it."""
+    """Who was asked about each snapshot, whatever came of it, and also where a dead run left only a reservation."""
     rows = connection.execute(
-        "select snapshot_id, array_agg(distinct model_id) as names from llm_queries where snapshot_id = any(%s)"
-        " group by 1",
-        [list(snapshot_ids)],
+        "select snapshot_id, array_agg(distinct model_id) as names from"
+        " (select snapshot_id, model_id from llm_queries where snapshot_id = any(%(ids)s) union all"
+        " select snapshot_id, model_id from budget_reservations where snapshot_id = any(%(ids)s)"
+        " and state = 'expired') a group by 1",
+        {"ids": list(snapshot_ids)},
     )
     return {row["snapshot_id"]: tuple(row["names"]) for row in rows}
 

@@ -91,6 +91,15 @@ def calls_on(connection: Connection, snapshot_id: int) -> Sequence[Row]:
     ).fetchall()
 
 
+def cut_off_on(connection: Connection, snapshot_id: int) -> Sequence[Row]:
+    """Calls about a snapshot that a dead run had reserved and left behind: they may have been sent, and billed."""
+    return connection.execute(
+        "select model_id, reserved_at, closed_at, spent_micro_usd as cost_micro_usd from ledger"
+        " where snapshot_id = %s and state = 'expired' order by reservation_id",
+        [snapshot_id],
+    ).fetchall()
+
+
 def repeats_on(connection: Connection, snapshot_id: int) -> dict[str, Row]:
     """By model, the earlier forecast that it gave again on a snapshot, and how far apart the two occasions were."""
     rows = connection.execute(

@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 import psycopg
 
+from ensemble_pipeline.errors import DatabaseError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -54,7 +56,7 @@ class Coalescer(Generic[Item, Result]):
             for (_, future), result in zip(batch, done, strict=True):
                 if not future.done():
                     future.set_result(result)
-        elif len(batch) > 1 and not isinstance(done, psycopg.OperationalError):
+        elif len(batch) > 1 and not isinstance(done, (DatabaseError, psycopg.OperationalError)):
             for one in batch:
                 await self._do([one])
         else:

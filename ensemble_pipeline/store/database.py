@@ -1,5 +1,10 @@
-"""Connections to the instance's database."""
+"""Connections to the instance's database.
 
+A server that was restarted has hung up on all of them: those that lay in a pool are replaced before anybody gets one,
+and whoever was using one is told by `DatabaseLostError`.
+"""
+
+import select
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
@@ -10,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from ensemble_pipeline.errors import DatabaseError
+from ensemble_pipeline.errors import DatabaseError, DatabaseLostError
 from ensemble_pipeline.store.schema import SCHEMA
 
 Row = dict[str, Any]
@@ -42,15 +47,28 @@ class Database:
 
         Raises:
             DatabaseError: the server cannot be reached.
+            DatabaseLostError: it went away before the transaction was confirmed.
         """
         try:
-            taken = self._pool.getconn(timeout=_TIMEOUT_S)
+            taken = self._take()
         except psycopg.OperationalError as error:
             raise DatabaseError(_unreachable(self.url, error)) from error
         try:
             with taken:
                 yield taken
+        except psycopg.OperationalError as error:
+            if not taken.broken:
+                raise
+            raise DatabaseLostError(_lost(self.url, error)) from error
         finally:
+            self._pool.putconn(taken)
+
+    def _take(self) -> Connection:
+        while True:
+            taken = self._pool.getconn(timeout=_TIMEOUT_S)
+            if is_open(taken):
+                return taken
+            # the pool makes a new one for it
             self._pool.putconn(taken)
 
     @contextmanager
@@ -59,13 +77,27 @@ class Database:
 
         Raises:
             DatabaseError: the server cannot be reached.
+            DatabaseLostError: it went away in the middle of a statement.
+        """
+        session = self.open_session()
+        try:
+            with session:
+                yield session
+        except psycopg.OperationalError as error:
+            if not session.broken:
+                raise
+            raise DatabaseLostError(_lost(self.url, error)) from error
+
+    def open_session(self) -> Connection:
+        """The same, which the caller closes.
+
+        Raises:
+            DatabaseError: the server cannot be reached.
         """
         try:
-            session = psycopg.connect(self.url, autocommit=True, **_connect_options())
+            return psycopg.connect(self.url, autocommit=True, **_connect_options())
         except psycopg.OperationalError as error:
             raise DatabaseError(_unreachable(self.url, error)) from error
-        with session:
-            yield session
 
     @asynccontextmanager
     async def async_pool(self, max_size: int = 8) -> AsyncIterator["AsyncDatabase"]:
@@ -79,7 +111,7 @@ class Database:
             await pool.close()
             raise DatabaseError(_unreachable(self.url, error)) from error
         try:
-            yield AsyncDatabase(pool)
+            yield AsyncDatabase(pool, self.url)
         finally:
             await pool.close()
 
@@ -99,24 +131,81 @@ class Database:
 class AsyncDatabase:
     """The asynchronous side of a ``Database``, bound to one event loop."""
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection]) -> None:
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection], url: str) -> None:
         self._pool = pool
+        self._url = url
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """A pooled connection inside one transaction."""
-        async with self._pool.connection() as connection:
-            yield connection
+        """A pooled connection inside one transaction.
+
+        Raises:
+            DatabaseError: the server cannot be reached.
+            DatabaseLostError: it went away before the transaction was confirmed.
+        """
+        try:
+            taken = await self._take()
+        except psycopg.OperationalError as error:
+            raise DatabaseError(_unreachable(self._url, error)) from error
+        try:
+            async with taken:
+                yield taken
+        except psycopg.OperationalError as error:
+            if not taken.broken:
+                raise
+            raise DatabaseLostError(_lost(self._url, error)) from error
+        finally:
+            await self._pool.putconn(taken)
+
+    async def _take(self) -> AsyncConnection:
+        while True:
+            taken = await self._pool.getconn()
+            if await _is_open(taken):
+                return taken
+            await self._pool.putconn(taken)
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[AsyncConnection]:
-        """A pooled connection on which each statement is a transaction of its own: one message there, one back."""
-        async with self._pool.connection() as connection:
+        """A pooled connection on which each statement is a transaction of its own: one message there, one back.
+
+        Raises the same errors as `connection`.
+        """
+        async with self.connection() as connection:
             await connection.set_autocommit(True)
             try:
                 yield connection
             finally:
-                await connection.set_autocommit(False)
+                if not connection.broken:
+                    await connection.set_autocommit(False)
+
+
+def is_open(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the server still listens to a connection that nobody uses right now.
+
+    What can be read though nothing was asked is its farewell, as a rule: only then is it asked, so that a sound
+    connection costs no round trip.
+    """
+    try:
+        if _has_something_to_read(connection.fileno()):
+            ConnectionPool.check_connection(connection)
+    except psycopg.Error:
+        return False
+    return True
+
+
+async def _is_open(connection: AsyncConnection) -> bool:
+    try:
+        if _has_something_to_read(connection.fileno()):
+            await AsyncConnectionPool.check_connection(connection)
+    except psycopg.Error:
+        return False
+    return True
+
+
+def _has_something_to_read(descriptor: int) -> bool:
+    look = select.poll()
+    look.register(descriptor, select.POLLIN)
+    return bool(look.poll(0))
 
 
 def require_row(row: Row | None) -> Row:
@@ -148,8 +237,18 @@ def _connect_options() -> dict[str, Any]:
 
 def _unreachable(url: str, error: Exception) -> str:
     shown = public_url(url)
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return f"PostgreSQL at {shown} cannot be reached: {first_line}. Start it, or correct ENSEMBLE_DATABASE_URL."
+    return f"PostgreSQL at {shown} cannot be reached: {_first_line(error)}. Start it, or correct ENSEMBLE_DATABASE_URL."
+
+
+def _lost(url: str, error: Exception) -> str:
+    return (
+        f"PostgreSQL at {public_url(url)} went away in the middle of work: {_first_line(error)}. What it had confirmed "
+        "stands; once it answers again the same work can be taken up."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def public_url(url: str) -> str:

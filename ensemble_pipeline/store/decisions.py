@@ -114,6 +114,24 @@ def save_decision(connection: Connection, decision: EnsembleDecision) -> int | N
     return decision_id
 
 
+def decided_among(connection: Connection, snapshot_ids: Sequence[int]) -> dict[int, int]:
+    """The snapshots of these that are decided, each with its decision."""
+    rows = connection.execute(
+        "select snapshot_id, decision_id from decisions where snapshot_id = any(%s)", [list(snapshot_ids)]
+    )
+    return {row["snapshot_id"]: row["decision_id"] for row in rows}
+
+
+def decided_by_others(connection: Connection, batch_id: int, run_id: str) -> dict[int, int]:
+    """The snapshots of a batch that another run than this one of it has decided, each with its decision."""
+    rows = connection.execute(
+        "select r.snapshot_id, d.decision_id from decision_requests r join decisions d using (snapshot_id)"
+        " where r.batch_id = %(batch)s and (d.batch_id, d.run_id) <> (%(batch)s, %(run)s) order by 1",
+        {"batch": batch_id, "run": run_id},
+    )
+    return {row["snapshot_id"]: row["decision_id"] for row in rows}
+
+
 def _open_position(connection: Connection, decision_id: int, decision: EnsembleDecision) -> None:
     row = connection.execute(
         "insert into positions (decision_id, market_id, side, contracts, entry_price, cost_micro_usd, fee_micro_usd,"
@@ -178,8 +196,10 @@ def analyses_of(connection: Connection, market_ids: Sequence[str], now: datetime
     rows = connection.execute(
         "select d.market_id, count(*) filter (where d.decided_at >= %(day)s) as today, max(d.decided_at) as last_at"
         " from decisions d where d.market_id = any(%(ids)s) and d.decided_at < %(now)s"
-        " and exists (select from llm_queries q where q.snapshot_id = d.snapshot_id and not exists (select from"
+        " and (exists (select from llm_queries q where q.snapshot_id = d.snapshot_id and not exists (select from"
         " cache_uses u where (u.snapshot_id, u.model_id) = (q.snapshot_id, q.model_id) and u.cause = 'sampled'))"
+        # whom a run had asked when it died
+        " or exists (select from budget_reservations r where r.snapshot_id = d.snapshot_id and r.state = 'expired'))"
         " group by 1",
         {"ids": list(market_ids), "day": now.replace(hour=0, minute=0, second=0, microsecond=0), "now": now},
     )

@@ -21,20 +21,30 @@ def market_counts(connection: Connection) -> Row:
     )
 
 
+# who was asked about what, also where a dead run left only a reservation
+_ASKED = (
+    "select snapshot_id, model_id from llm_queries"
+    " union select snapshot_id, model_id from budget_reservations where state = 'expired'"
+)
+
+
 def call_counts(connection: Connection) -> dict[str, int]:
-    """Model calls by status."""
-    rows = connection.execute("select status, count(*) as n from llm_queries group by 1 order by 1")
+    """Model calls by status; ``cut_off`` are those that a dead run had reserved, of which nothing else is known."""
+    rows = connection.execute(
+        "select status, count(*) as n from (select status from llm_queries"
+        " union all select 'cut_off' from budget_reservations where state = 'expired') c group by 1 order by 1"
+    )
     return {row["status"]: row["n"] for row in rows}
 
 
 def forecast_counts(connection: Connection) -> Row:
-    """Questions put to a model (one per model and snapshot): answered, failed for good, scored so far.
+    """Questions put to a model (one per model and snapshot): answered, failed for good or cut off, scored so far.
 
     A forecast whose score was taken back and given again counts once.
     """
     return require_row(
         connection.execute(
-            "with asked as (select distinct snapshot_id, model_id from llm_queries)"
+            f"with asked as ({_ASKED})"
             " select (select count(*) from asked) as asked,"
             " (select count(*) from forecasts where query_id is not null) as answered,"
             " (select count(*) from asked a where not exists (select from forecasts f"
@@ -47,8 +57,8 @@ def forecast_counts(connection: Connection) -> Row:
 def failures_by_model(connection: Connection) -> dict[str, int]:
     """Per model, questions that ended without an answer."""
     rows = connection.execute(
-        "select q.model_id, count(distinct q.snapshot_id) as n from llm_queries q where not exists"
-        " (select from forecasts f where f.snapshot_id = q.snapshot_id and f.model_id = q.model_id)"
+        f"select a.model_id, count(*) as n from ({_ASKED}) a where not exists"
+        " (select from forecasts f where f.snapshot_id = a.snapshot_id and f.model_id = a.model_id)"
         " group by 1 order by 1"
     )
     return {row["model_id"]: row["n"] for row in rows}

@@ -7,7 +7,7 @@ world's time over a stop. A stepped clock moves only through `advance_to`.
 from datetime import datetime, timedelta
 
 from ensemble_pipeline.clock import AcceleratedClock, Clock, RealClock, require_utc
-from ensemble_pipeline.errors import InputError
+from ensemble_pipeline.errors import DatabaseLostError, InputError
 from ensemble_pipeline.store.database import Connection, Database, Row
 
 HEARTBEAT_S = 5.0
@@ -22,9 +22,16 @@ class StoredClock:
 
     def now(self) -> datetime:
         """The world's present time, in UTC."""
-        with self._database.connection() as connection:
-            row = connection.execute("select mode, world_at, wall_at, speed from world_clock").fetchone()
+        try:
+            row = self._look()
+        except DatabaseLostError:
+            # a call that came back wants to be booked: a server that was restarted is asked once more
+            row = self._look()
         return self._read(row)
+
+    def _look(self) -> Row | None:
+        with self._database.connection() as connection:
+            return connection.execute("select mode, world_at, wall_at, speed from world_clock").fetchone()
 
     def speed(self) -> float:
         """World seconds that pass per second of the machine: 1 for real time, 0 for a stepped clock."""

@@ -150,7 +150,7 @@ def size_with(play: Play, meanwhile: Callable[[], object]) -> None:
     opinions = decide.combine(play.instance, context, plans)
     meanwhile()
     made = play.with_venue(lambda venue: decide.size(play.instance, venue, context, plans, opinions))
-    decide.record(play.instance, made)
+    decide.record(play.instance, context, made)
 
 
 def assert_skipped(play: Play, reason: str, heard: int) -> None:

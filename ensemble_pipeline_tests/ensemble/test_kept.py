@@ -35,7 +35,7 @@ def play_through(play: Play, method: Method | None = None) -> decide.Recorded:
     asyncio.run(decide.consult(play.instance, context, plans))
     opinions = decide.combine(play.instance, context, plans)
     made = play.with_venue(lambda venue: decide.size(play.instance, venue, context, plans, opinions))
-    return decide.record(play.instance, made)
+    return decide.record(play.instance, context, made)
 
 
 @pytest.mark.parametrize("method", list(Method))

@@ -91,7 +91,7 @@ class Play:
         asyncio.run(decide.consult(self.instance, context, plans))
         opinions = decide.combine(self.instance, context, plans)
         made = self.with_venue(lambda venue: decide.size(self.instance, venue, context, plans, opinions))
-        return decide.record(self.instance, made)
+        return decide.record(self.instance, context, made)
 
     def rows(self, statement: str) -> list[dict[str, Any]]:
         """What a query finds."""

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ensemble_pipeline.store import audit, budget
 from ensemble_pipeline.store.budget import Account, BudgetCall, BudgetRefusal, Closing, DaySpend, Limits
-from ensemble_pipeline.store.calls import lock_snapshots
 from ensemble_pipeline.store.database import Connection, Database, require_row
+from ensemble_pipeline.store.locks import lock_snapshots
 from ensemble_pipeline_tests.ensemble.history import put_forecasts
 from ensemble_pipeline_tests.store.rows import (
     DAY,
