@@ -15,6 +15,7 @@ from psycopg import sql
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.embedded import EmbeddedServer, start_embedded
 from ensemble_pipeline.store.migrate import migrate
+from ensemble_pipeline_tests.store.own_server import OwnServer, own_server
 
 # `make test-all` takes the second. No deadlines: how long an example takes tells of the machine, not of the law
 hypothesis.settings.register_profile("quick", max_examples=50, deadline=None)
@@ -78,6 +79,24 @@ def database(migrated: EmbeddedServer) -> Iterator[Database]:
         yield made
     _empty(migrated.url(name))
     _free.append(name)
+
+
+@pytest.fixture(scope="session")
+def own() -> Iterator[OwnServer]:
+    """A server that tests restart, with a migrated database."""
+    with own_server() as started:
+        with opened(started.embedded.ensure_database("restarted")) as made:
+            migrate(made)
+        yield started
+
+
+@pytest.fixture
+def restarted(own: OwnServer) -> Iterator[Database]:
+    """A migrated, empty database on it."""
+    url = own.embedded.url("restarted")
+    with opened(url) as made:
+        yield made
+    _empty(url)
 
 
 _free: list[str] = []

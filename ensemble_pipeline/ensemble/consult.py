@@ -53,6 +53,10 @@ class Consultation:
     not_asked: int = 0
     already_decided: tuple[int, ...] = ()
 
+    def still_open(self, plans: Sequence[Plan]) -> list[Plan]:
+        """The plans that nobody else has carried out meanwhile."""
+        return [plan for plan in plans if plan.snapshot.snapshot_id not in self.already_decided]
+
 
 async def consult(instance: Instance, context: BatchContext, plans: Sequence[Plan]) -> Consultation:
     """Ask every planned member about its snapshot, all at once within the providers' concurrency."""

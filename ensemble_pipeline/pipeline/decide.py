@@ -91,8 +91,7 @@ async def consult(context: dg.OpExecutionContext, planned: Planned, ensemble: En
 
     asked = await decide.consult(ensemble.instance(), planned.context, planned.plans)
     context.log.info("%s", asked)
-    done = set(asked.already_decided)
-    return Planned(planned.context, [it for it in planned.plans if it.snapshot.snapshot_id not in done])
+    return Planned(planned.context, asked.still_open(planned.plans))
 
 
 @dg.op(

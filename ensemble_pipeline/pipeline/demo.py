@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ensemble_pipeline.clock import Stopwatch
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.monitor import EnsembleMonitor
+from ensemble_pipeline.errors import DatabaseError
 from ensemble_pipeline.pipeline import launcher
 from ensemble_pipeline.pipeline.family import Family, require_free
 from ensemble_pipeline.pipeline.pending import is_quiet
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 _LINE_EVERY_S = 10.0
+# runs fail meanwhile, and are retried; who restarts a server has it back by then
+_MOST_AWAY_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,20 +216,42 @@ def _say_where_to_look(port: int, world: World | None, say: Say) -> None:
 def _watch(
     instance: Instance, clock: StoredClock, family: Family, world: World | None, stop: threading.Event, say: Say
 ) -> None:
-    watch, said, beaten, has_ended = Stopwatch(), 0.0, 0.0, False
+    watch, said, beaten, has_ended, away = Stopwatch(), 0.0, 0.0, False, _Away(say)
     while not stop.wait(0.5):
         family.require_alive()
-        if watch.elapsed_s() - beaten >= HEARTBEAT_S:
-            beaten = watch.elapsed_s()
-            clock.beat()
-        if world is not None and not has_ended:
-            has_ended = _let_go_on(instance, clock, world)
-            if has_ended:
-                clock.freeze()
-                say("the world has come to its end; the UI stays until Ctrl-C")
-        if watch.elapsed_s() - said >= _LINE_EVERY_S:
-            said = watch.elapsed_s()
-            say(_progress_line(instance, instance.clock.now()))
+        with away.waited_for():
+            if watch.elapsed_s() - beaten >= HEARTBEAT_S:
+                beaten = watch.elapsed_s()
+                clock.beat()
+            if world is not None and not has_ended:
+                has_ended = _let_go_on(instance, clock, world)
+                if has_ended:
+                    clock.freeze()
+                    say("the world has come to its end; the UI stays until Ctrl-C")
+            if watch.elapsed_s() - said >= _LINE_EVERY_S:
+                said = watch.elapsed_s()
+                say(_progress_line(instance, instance.clock.now()))
+
+
+class _Away:
+    """Patience with a database that is restarted."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._since: Stopwatch | None = None
+
+    @contextmanager
+    def waited_for(self) -> Iterator[None]:
+        """Go on after the block where the database did not answer in it; raises once it has been away for too long."""
+        try:
+            yield
+        except DatabaseError as error:
+            self._since = self._since or Stopwatch()
+            if self._since.elapsed_s() > _MOST_AWAY_S:
+                raise
+            self._say(f"waiting for the database: {error}")
+        else:
+            self._since = None
 
 
 def _let_go_on(instance: Instance, clock: StoredClock, world: World) -> bool:

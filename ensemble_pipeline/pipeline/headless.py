@@ -12,10 +12,12 @@ from typing import Protocol
 
 import dagster as dg
 from dagster._core.storage.event_log import SqlEventLogStorage
+from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy.exc import DBAPIError
 
 from ensemble_pipeline.clock import ceil_hour
 from ensemble_pipeline.ensemble.instance import Instance
-from ensemble_pipeline.errors import EnsembleError, VenueError
+from ensemble_pipeline.errors import DatabaseLostError, EnsembleError, VenueError
 from ensemble_pipeline.pipeline.jobs import QUIET_CONSOLE, bury_dead_runs
 from ensemble_pipeline.pipeline.pending import has_looked
 from ensemble_pipeline.pipeline.resources import EnsembleResource
@@ -71,6 +73,16 @@ class Conductor:
         Raises:
             EnsembleError: a tick failed; what was done so far stands, and playing again goes on from there.
         """
+        try:
+            return self._play(on_step)
+        except (DBAPIError, DagsterPostgresException) as error:
+            # what Dagster raises where it is its own storage that finds the server gone
+            raise DatabaseLostError(
+                f"PostgreSQL went away in the middle of a play ({type(error).__name__}): what was done so far stands; "
+                "once it answers again start anew, and it goes on from there"
+            ) from error
+
+    def _play(self, on_step: Callable[[datetime], None]) -> Played:
         bury_dead_runs(self._dagster, has_daemon=False)
         _remember_columns(self._dagster)
         # one for all ticks: each new one connects to Dagster's storage anew, and our schedules ask the instance's clock

@@ -21,6 +21,7 @@ from ensemble_pipeline.sandbox.world import World, WorldModel
 from ensemble_pipeline.settings import Settings, load_settings
 from ensemble_pipeline.store.database import Database, require_row
 from ensemble_pipeline.store.embedded import EmbeddedServer, start_embedded
+from ensemble_pipeline.store.lasting import AnySession, LastingSession
 from ensemble_pipeline.store.migrate import current_revision, migrate, require_migrated
 from ensemble_pipeline.store.world_clock import StoredClock
 from ensemble_pipeline.store.worlds import LIVE, claim_world, world_key_of
@@ -241,12 +242,20 @@ def open_home(
 @contextmanager
 def _only_player(url: str, name: str) -> Iterator[None]:
     """Keep every other launcher away from this world until the block ends, or this process does."""
+
+    def lock(session: AnySession) -> bool:
+        row = session.execute("select pg_try_advisory_lock(hashtext(%s)) as is_ours", [name]).fetchone()
+        return bool(require_row(row)["is_ours"])
+
     database = Database(url)
     with database.session() as session:
-        row = session.execute("select pg_try_advisory_lock(hashtext(%s)) as is_ours", [name]).fetchone()
-        if not require_row(row)["is_ours"]:
+        if not lock(session):
             raise DatabaseError(f"the world in database {name} is being played by another process: end that one first")
-        yield
+        lasting = LastingSession(session, database.open_session, lock)
+        try:
+            yield
+        finally:
+            lasting.close()
 
 
 def _prepare(url: str, world_key: str, kind: str, history: tuple[date, date] | None) -> None:

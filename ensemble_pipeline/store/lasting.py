@@ -40,7 +40,6 @@ class LastingSession:
         """The present session; closed while the server is away, and for good where another took what it held."""
         return self._session
 
-    @property
     def is_unbroken(self) -> bool:
         """Whether the first session still stands, so that nobody else can have held what it holds."""
         return not self._was_lost and is_open(self._session)

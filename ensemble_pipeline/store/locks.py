@@ -24,7 +24,7 @@ class SnapshotLocks:
             DatabaseLostError: the server dropped the locks in between. They are taken again for what is under way,
                 but what was read under the first ones may have been overtaken.
         """
-        if not self._session.is_unbroken:
+        if not self._session.is_unbroken():
             raise DatabaseLostError(
                 "PostgreSQL went away and took the locks on this run's snapshots with it: nobody more is asked, and "
                 "what was under way is booked. Retry the run: it asks nobody twice."

@@ -3,7 +3,8 @@
 import asyncio
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing.process import BaseProcess
@@ -12,6 +13,7 @@ from multiprocessing.synchronize import Barrier
 from ensemble_pipeline.clock import SteppedClock
 from ensemble_pipeline.ensemble import decide
 from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.pipeline.resources import open_venue
 from ensemble_pipeline.settings import Settings
 from ensemble_pipeline.store.database import Database
 
@@ -29,34 +31,66 @@ class Run:
     batch_id: int
     at: datetime
     keys: tuple[str, ...]
+    run_id: str = "rush"
 
 
 def start_runs(runs: Sequence[Run]) -> list[BaseProcess]:
-    """A process for each."""
-    processes: list[BaseProcess] = [_CONTEXT.Process(target=_consult, args=(run, None)) for run in runs]
-    for process in processes:
-        process.start()
-    return processes
+    """A process for each, which asks and decides nothing."""
+    return [_start(_consult, run) for run in runs]
+
+
+def start_decisions(runs: Sequence[Run], *, together: bool = False) -> list[BaseProcess]:
+    """A process for each, through all six steps; `together` they begin their calls at the same moment."""
+    gate = _CONTEXT.Barrier(len(runs)) if together else None
+    return [_start(_decide, run, gate) for run in runs]
 
 
 def run_together(runs: Sequence[Run]) -> list[int | None]:
     """A process for each; they begin their calls at the same moment. Returns how each ended."""
     gate = _CONTEXT.Barrier(len(runs))
-    processes = [_CONTEXT.Process(target=_consult, args=(run, gate)) for run in runs]
-    for process in processes:
-        process.start()
+    processes = [_start(_consult, run, gate) for run in runs]
     for process in processes:
         process.join()
     return [process.exitcode for process in processes]
 
 
+def _start(work: Callable[[Run, Barrier | None], None], run: Run, gate: Barrier | None = None) -> BaseProcess:
+    process = _CONTEXT.Process(target=work, args=(run, gate))
+    process.start()
+    return process
+
+
 def _consult(run: Run, gate: Barrier | None) -> None:
-    os.environ.update(dict.fromkeys(run.keys, "sandbox"))
-    database = Database(run.url, max_size=1)
-    instance = Instance(Settings.model_validate_json(run.settings), database, SteppedClock(run.at))
+    with _instance_of(run) as instance:
+        batch_id, waiting = decide.load(instance, run.batch_id)
+        context, plans = decide.plan(instance, waiting, batch_id, run.run_id)
+        if gate is not None:
+            gate.wait(timeout=120)
+        asyncio.run(decide.consult(instance, context, plans))
+
+
+def _decide(run: Run, gate: Barrier | None) -> None:
+    with _instance_of(run) as instance:
+        asyncio.run(_decide_in(instance, run, gate))
+
+
+async def _decide_in(instance: Instance, run: Run, gate: Barrier | None) -> None:
     batch_id, waiting = decide.load(instance, run.batch_id)
-    context, plans = decide.plan(instance, waiting, batch_id, "rush")
+    context, plans = decide.plan(instance, waiting, batch_id, run.run_id)
     if gate is not None:
         gate.wait(timeout=120)
-    asyncio.run(decide.consult(instance, context, plans))
-    database.close()
+    plans = (await decide.consult(instance, context, plans)).still_open(plans)
+    opinions = decide.combine(instance, context, plans)
+    async with open_venue(instance) as venue:
+        made = await decide.size(instance, venue, context, plans, opinions)
+    decide.record(instance, context, made)
+
+
+@contextmanager
+def _instance_of(run: Run) -> Iterator[Instance]:
+    os.environ.update(dict.fromkeys(run.keys, "sandbox"))
+    database = Database(run.url, max_size=1)
+    try:
+        yield Instance(Settings.model_validate_json(run.settings), database, SteppedClock(run.at))
+    finally:
+        database.close()

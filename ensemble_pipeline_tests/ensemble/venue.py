@@ -88,7 +88,7 @@ class Play:
     def decide(self, batch_id: int | None = None) -> decide.Recorded:
         """All six steps."""
         context, plans = self.plan(batch_id)
-        asyncio.run(decide.consult(self.instance, context, plans))
+        plans = asyncio.run(decide.consult(self.instance, context, plans)).still_open(plans)
         opinions = decide.combine(self.instance, context, plans)
         made = self.with_venue(lambda venue: decide.size(self.instance, venue, context, plans, opinions))
         return decide.record(self.instance, context, made)

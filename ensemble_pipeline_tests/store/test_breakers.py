@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from ensemble_pipeline.store import breakers, calls
+from ensemble_pipeline.store import breakers, locks
 from ensemble_pipeline.store.breakers import PROVIDER, Admission, Ask, Outcome, Report, Rules
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline_tests.store.rows import NOW
@@ -74,7 +74,7 @@ class Talk:
 def at_work(database: Database, *snapshot_ids: int) -> Iterator[None]:
     """A run that asks about these snapshots."""
     with database.session() as session:
-        calls.lock_snapshots(session, snapshot_ids)
+        locks.lock_snapshots(session, snapshot_ids)
         yield
 
 
