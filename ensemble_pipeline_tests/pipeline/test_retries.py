@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 import pytest
-from dagster._core.events import DagsterEvent, EngineEventData
+from dagster._core.events import EngineEventData
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from ensemble_pipeline.clock import RealClock
 from ensemble_pipeline.pipeline import retries
@@ -26,6 +27,7 @@ from ensemble_pipeline.pipeline.sensors import market_sensor, renew_failed
 from ensemble_pipeline_tests.pipeline.conftest import Live
 from ensemble_pipeline_tests.pipeline.test_sensors import the_batch, tick
 
+CODE_SERVER = GrpcServerCodeLocationOrigin(host="127.0.0.1", port=4000, location_name="here")
 FAILED = dg.DagsterRunStatus.FAILURE
 
 
@@ -109,7 +111,6 @@ def test_batch_is_left_to_dagster_until_its_retries_are_used_up_and_then_renewed
 def test_run_of_which_dagster_has_not_said_yet_whether_it_retries_is_left_to_it(
     live: Live, retrying: dg.DagsterInstance, batch: int
 ) -> None:
-    start_run(retrying, batch)
     retrying.create_run_for_job(decide, tags={BATCH_TAG: str(batch), **RETRIED_TAGS}, status=FAILED)
     assert renew_failed(live.instance, retrying) == {}
 
@@ -143,9 +144,12 @@ def test_runs_cut_off_are_retried_where_a_daemon_starts_and_renewed_where_none_d
     cut_off = start_run(retrying, batch)
     assert bury_dead_runs(retrying) == 1
     assert will_retry(retrying, cut_off) == "true"
-    queued = start_run(retrying, batch)
-    enqueued = DagsterEvent(dg.DagsterEventType.PIPELINE_ENQUEUED.value, queued.job_name)
-    retrying.report_dagster_event(enqueued, run_id=queued.run_id)
+    queued = retrying.create_run_for_job(
+        decide,
+        tags={BATCH_TAG: str(batch), **RETRIED_TAGS},
+        remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(CODE_SERVER, "repository"), "decide"),
+        status=dg.DagsterRunStatus.QUEUED,
+    )
     assert bury_dead_runs(retrying) == 0
     assert renew_failed(live.instance, retrying) == {}
     assert bury_dead_runs(retrying, has_daemon=False) == 1
