@@ -8,6 +8,7 @@ from ensemble_pipeline.ensemble import operating
 from ensemble_pipeline.ensemble.health import Probing, read_health
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.operating import ModeInForce
+from ensemble_pipeline.ensemble.retirements import watch_retirements
 from ensemble_pipeline.errors import InputError
 from ensemble_pipeline.settings import MemberSettings
 from ensemble_pipeline.store import health
@@ -26,8 +27,11 @@ class FallbackManager:
             return read_health(connection, self._instance.settings.enabled_members, self._instance.clock.now())
 
     async def record_health(self) -> list[ModelHealth]:
-        """Probe the providers that had no traffic, read the health of all enabled models, and keep the reading."""
-        await Probing(self._instance).probe_idle()
+        """Probe the providers that had no traffic, read the health of all enabled models, and keep the reading.
+
+        What the lists of models say of retirements raises and resolves alerts.
+        """
+        watch_retirements(self._instance, await Probing(self._instance).probe_idle())
         readings = list(self.check_provider_health().values())
         with self._instance.database.connection() as connection:
             self._instance.register_members(connection)

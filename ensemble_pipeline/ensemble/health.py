@@ -4,16 +4,14 @@ Belongs here: reading it, and looking at idle providers. Does not: keeping it (`
 (selection.py, fallback.py, health_alerts.py).
 """
 
-import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from ensemble_pipeline.ensemble.breakers import report_of, rules_of
 from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.retirements import read_catalogues
 from ensemble_pipeline.errors import CredentialsError, OutOfCreditError, ProviderError
 from ensemble_pipeline.providers.base import ModelCatalogue
-from ensemble_pipeline.providers.manager import ProviderManager
 from ensemble_pipeline.settings import MemberSettings
 from ensemble_pipeline.store import breakers, health
 from ensemble_pipeline.store.breakers import PROVIDER, Ask, Breaker
@@ -21,6 +19,7 @@ from ensemble_pipeline.store.database import Connection, Row
 from ensemble_pipeline.store.health import ModelHealth, Probe
 
 _LOOK_BACK = timedelta(days=1)
+_LISTS_LAST = timedelta(days=1)
 
 
 def read_health(connection: Connection, members: Sequence[MemberSettings], now: datetime) -> dict[str, ModelHealth]:
@@ -55,44 +54,36 @@ def _judge(row: Row, provider: str, standing: Mapping[tuple[str, str], Breaker],
 
 
 class Probing:
-    """Looks at providers that nobody asked lately, with calls that cost nothing."""
+    """Looks at providers with calls that cost nothing: those that nobody asked lately, and all of them once a day."""
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
 
-    async def probe_idle(self) -> dict[str, ModelCatalogue]:
-        """Probe the idle providers, all at once, and keep what was found; returns the catalogues that came.
+    async def probe_idle(self) -> dict[str, ModelCatalogue | ProviderError]:
+        """Read the lists of models that are due, all at once, and keep what was found; returns it by provider.
 
-        A provider that refuses the key, or has no credit, is closed as after a call; that it cannot be reached is told
-        by its next call better than by a probe.
+        A list is due where a provider had no traffic, and where it was last read a day ago: models retire. A provider
+        that refuses the key, or has no credit, is closed as after a call; that it cannot be reached is told by its next
+        call better than by a probe.
         """
-        instance = self._instance
-        now, options = instance.clock.now(), instance.settings.breaker
-        with instance.database.connection() as connection:
-            since = now - timedelta(minutes=options.probe_after_minutes)
-            idle = health.idle_providers(connection, self._providers(), since)
-        found: dict[str, ModelCatalogue | ProviderError] = {}
-        if idle:
-            async with ProviderManager(instance.settings, os.environ) as manager:
-                outcomes = await asyncio.gather(*(_look(manager, provider) for provider in idle))
-            found = dict(zip(idle, outcomes, strict=True))
-        with instance.database.connection() as connection:
+        found = await read_catalogues(self._instance.settings, self._due())
+        now, options = self._instance.clock.now(), self._instance.settings.breaker
+        with self._instance.database.connection() as connection:
             health.save_probes(connection, [_probe(provider, it, now) for provider, it in found.items()])
             for provider, error in found.items():
                 if isinstance(error, (CredentialsError, OutOfCreditError)):
                     told = report_of(Ask(provider, PROVIDER, 0), None, error)
                     connection.execute(breakers.REPORT, breakers.report_arguments(told, now, rules_of(options)))
-        return {provider: it for provider, it in found.items() if isinstance(it, ModelCatalogue)}
+        return found
 
-    def _providers(self) -> list[str]:
-        return sorted({member.provider for member in self._instance.settings.enabled_members})
-
-
-async def _look(manager: ProviderManager, provider: str) -> ModelCatalogue | ProviderError:
-    try:
-        return await manager.probe(provider)
-    except ProviderError as error:
-        return error
+    def _due(self) -> set[str]:
+        now = self._instance.clock.now()
+        providers = sorted({member.provider for member in self._instance.settings.enabled_members})
+        patience = timedelta(minutes=self._instance.settings.breaker.probe_after_minutes)
+        with self._instance.database.connection() as connection:
+            idle = health.idle_providers(connection, providers, now - patience)
+            probed = {it.provider for it in health.last_probes(connection) if now - it.probed_at < _LISTS_LAST}
+        return {*idle, *(provider for provider in providers if provider not in probed)}
 
 
 def _probe(provider: str, found: ModelCatalogue | ProviderError, at: datetime) -> Probe:

@@ -6,7 +6,7 @@ Belongs here: reading the lists, matching names with them, and the alerts that f
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -49,10 +49,19 @@ class RetirementWatch:
     change: AlertChange
 
 
-async def read_catalogues(settings: Settings) -> dict[str, ModelCatalogue | ProviderError]:
-    """The list of models of each provider in use whose key is set, or why it cannot be read; at most 10 s in all."""
+async def read_catalogues(
+    settings: Settings, providers: Collection[str] | None = None
+) -> dict[str, ModelCatalogue | ProviderError]:
+    """The list of models of each provider in use whose key is set, or why it cannot be read; at most 10 s in all.
+
+    With `providers` only of these.
+    """
     async with ProviderManager(settings, os.environ) as manager:
-        asked = {member.provider: None for member in settings.enabled_members if manager.missing_key(member) is None}
+        asked = {
+            member.provider: None
+            for member in settings.enabled_members
+            if manager.missing_key(member) is None and (providers is None or member.provider in providers)
+        }
         read = await asyncio.gather(*(_read(manager, provider) for provider in asked))
     return dict(zip(asked, read, strict=True))
 

@@ -19,6 +19,7 @@ from ensemble_pipeline.domain import Usage
 from ensemble_pipeline.errors import BadReplyError, SettingsError
 from ensemble_pipeline.network import is_loopback, ssl_context
 from ensemble_pipeline.providers.base import ModelCatalogue
+from ensemble_pipeline.providers.connections import Connections
 from ensemble_pipeline.providers.endpoint import Endpoint, KeyHeader
 from ensemble_pipeline.providers.http_errors import (
     bad_reply,
@@ -59,15 +60,19 @@ class Wire:
         self.endpoint = endpoint
         self._repeats = Repeats()
         self._key_header = key_header
-        try:
-            self._client = httpx.AsyncClient(
+
+        def connect(most: int) -> httpx.AsyncClient:
+            return httpx.AsyncClient(
                 base_url=endpoint.base_url,
                 headers={"accept": "application/json", **(headers or {})},
                 timeout=httpx.Timeout(endpoint.timeout_s, connect=min(CONNECT_TIMEOUT_S, endpoint.timeout_s)),
-                limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
+                limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
                 verify=ssl_context(),
                 trust_env=not is_loopback(endpoint.base_url),
             )
+
+        try:
+            self._connections = Connections(connect, max_connections)
         except httpx.InvalidURL as error:
             setting = f"ENSEMBLE_PROVIDERS__{endpoint.provider.upper()}__BASE_URL"
             raise SettingsError(f"{setting} is not a URL: {error}. Correct it, e.g. https://host/v1.") from error
@@ -86,18 +91,18 @@ class Wire:
 
     async def aclose(self) -> None:
         """Release the connections."""
-        await self._client.aclose()
+        await self._connections.aclose()
 
     async def _exchange(
         self, method: str, path: str, body: Mapping[str, Any] | None, params: Mapping[str, str] | None = None
     ) -> WireReply:
         watch = Stopwatch()
-        request = self._client.build_request(method, path, json=body, params=params)
+        request = self._connections.build_request(method, path, body, params)
         try:
             # httpx bounds each read by itself, so a reply that trickles in could take forever
             with self.endpoint.signed(request, self._key_header):
                 async with asyncio.timeout(self.endpoint.timeout_s):
-                    response = await self._client.send(request)
+                    response = await self._connections.send(request)
         except (httpx.HTTPError, TimeoutError) as error:
             raise error_from_exception(error, self.endpoint) from error
         if not response.is_success:

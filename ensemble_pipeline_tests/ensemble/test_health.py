@@ -6,10 +6,12 @@ from datetime import timedelta
 import pytest
 
 from ensemble_pipeline.clock import SteppedClock
+from ensemble_pipeline.domain import PromptWording
 from ensemble_pipeline.ensemble.fallback import FallbackManager
 from ensemble_pipeline.ensemble.health import Probing
 from ensemble_pipeline.ensemble.instance import Instance
-from ensemble_pipeline.store import breakers, health
+from ensemble_pipeline.providers.base import ModelCatalogue
+from ensemble_pipeline.store import breakers, calls, health
 from ensemble_pipeline.store.breakers import PROVIDER, Outcome, Report, Rules
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline_tests.ensemble.history import put_call, put_forecasts, table
@@ -112,14 +114,18 @@ def test_providers_that_had_no_traffic_are_probed_and_those_asked_lately_are_not
     with playing(database, monkeypatch, "A-1", ensemble={"max_members": 2, "exploration_share": 0}) as play:
         play.scan()
         play.decide(1)
-        asked = {row["provider"] for row in play.rows("select provider from llm_queries join models using (model_id)")}
-        assert len(asked) == 2
         found = asyncio.run(Probing(play.instance).probe_idle())
         everybody = {member.provider for member in play.instance.settings.enabled_members}
-        assert set(found) == everybody - asked
-        assert all(it.models for it in found.values())
+        # the first look reads what everybody serves
+        assert set(found) == everybody
+        assert all(isinstance(it, ModelCatalogue) and it.models for it in found.values())
         assert asyncio.run(Probing(play.instance).probe_idle()) == {}
         play.clock.advance_to(play.clock.now() + 61 * MINUTE)
+        with database.connection() as connection:
+            calls.save_prompt(connection, PromptWording("hash", "forecaster", 1, "", ""), play.clock.now())
+            put_call(connection, 1, "xai-model", attempt=5, at=play.clock.now())
+        assert set(asyncio.run(Probing(play.instance).probe_idle())) == everybody - {"xai"}
+        play.clock.advance_to(play.clock.now() + timedelta(days=1))
         assert set(asyncio.run(Probing(play.instance).probe_idle())) == everybody
         with database.connection() as connection:
             assert {it.provider for it in health.last_probes(connection)} == everybody

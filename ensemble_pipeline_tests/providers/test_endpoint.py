@@ -51,8 +51,9 @@ def test_request_carries_the_key_only_while_it_is_under_way(provider: str, heade
             await manager.probe(member.provider)
             (client,) = manager._clients.values()
             wire = client._wire  # type: ignore[attr-defined]
-            wire._client.event_hooks["response"] = [keep]
-            assert KEY not in repr(wire._client.headers.multi_items())
+            for pool in wire._connections._pools:
+                pool.client.event_hooks["response"] = [keep]
+                assert KEY not in repr(pool.client.headers.multi_items())
             await manager.probe(member.provider)
 
     async def keep(response: httpx.Response) -> None:

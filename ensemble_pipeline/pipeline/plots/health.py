@@ -87,13 +87,8 @@ def _strip(strip: HealthStrip, y: float, since: datetime, now: datetime) -> Iter
 
 def _blocks(strip: HealthStrip, since: datetime, now: datetime) -> list[tuple[datetime, datetime, str]]:
     """Begin, end and state of each stretch in which the breaker was not closed."""
-    ends = [at for at, _ in strip.changes[1:]] + [now]
-    stretches = [
-        (max(at, since), end, state)
-        for (at, state), end in zip(strip.changes, ends, strict=True)
-        if state != "closed" and end > since
-    ]
-    return [(begins, ends_at, state) for begins, ends_at, state in stretches if ends_at >= begins]
+    stretches = zip(strip.changes, [*(at for at, _ in strip.changes[1:]), now], strict=False)
+    return [(max(at, since), end, state) for (at, state), end in stretches if state != "closed" and end > since]
 
 
 def _numbers(strip: HealthStrip) -> str:
