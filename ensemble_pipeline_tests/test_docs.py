@@ -10,6 +10,8 @@ import click
 import pytest
 
 from ensemble_pipeline.cli import cli
+from ensemble_pipeline.ensemble.modes_reference import BEGIN
+from ensemble_pipeline.ensemble.modes_reference import main as write_modes
 from ensemble_pipeline.settings_reference import main, reference, variables
 
 ROOT = Path(__file__).parent.parent
@@ -61,6 +63,25 @@ def test_settings_page_is_what_the_generator_writes_now(tmp_path: Path) -> None:
     assert written.read_text(encoding="utf-8") == (ROOT / "docs" / "settings.md").read_text(encoding="utf-8"), (
         "write docs/settings.md again: python -m ensemble_pipeline.settings_reference"
     )
+
+
+def test_table_of_modes_in_the_operations_page_is_what_the_code_asks(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "operations.md"
+    written = tmp_path / "operations.md"
+    written.write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
+
+    write_modes([str(written)])
+
+    assert written.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), (
+        "write the table again: python -m ensemble_pipeline.ensemble.modes_reference"
+    )
+
+
+def test_page_without_a_place_for_the_table_of_modes_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "operations.md"
+    page.write_text(f"{BEGIN}\nno end", encoding="utf-8")
+    with pytest.raises(ValueError, match="no place for the table"):
+        write_modes([str(page)])
 
 
 def test_settings_page_names_every_variable() -> None:

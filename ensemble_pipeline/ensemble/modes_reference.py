@@ -43,7 +43,7 @@ def _cells(row: Row) -> list[str]:
     return [
         f"`{row.mode}`",
         *steps,
-        f"{row.stake_share:g} of the usual",
+        "as usual" if row.stake_share == 1 else f"{row.stake_share:g} of the usual",
         f"+{row.extra_confidence:g}" if row.extra_confidence else _NOTHING,
         "as usual" if row.max_positions is None else str(row.max_positions),
         "one model" if row.is_single else "several models",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ensemble_pipeline.domain import Mode
+from ensemble_pipeline.domain import Mode, Reason
 from ensemble_pipeline.ensemble.fallback import FallbackManager
 from ensemble_pipeline.ensemble.positions import manage_positions
 from ensemble_pipeline.ensemble.settlement import bring_resolutions
@@ -152,3 +152,31 @@ def test_emergency_is_noticed_by_the_next_batch_before_money_is_risked_and_ends_
         assert causes[0] == "2 of 5 models are available"
         assert causes[-1].endswith(": nothing calls for another mode")
         assert made_again(play) == 5
+
+
+BEFORE = {
+    "stake_share_of": "kelly",
+    **dict.fromkeys(("degraded_extra_confidence", "conservative_extra_confidence", "minimal_extra_confidence"), 0),
+    **dict.fromkeys(("conservative_positions", "minimal_positions"), "unlimited"),
+    "minimal_is_single": False,
+}
+
+
+@pytest.mark.parametrize("mode", [Mode.CONSERVATIVE, Mode.MINIMAL])
+@pytest.mark.parametrize(("modes", "is_same"), [(BEFORE, True), ({}, False)])
+def test_decisions_kept_before_modes_had_settings_are_made_again_as_they_were_decided(
+    database: Database, monkeypatch: pytest.MonkeyPatch, mode: Mode, modes: dict[str, Any], *, is_same: bool
+) -> None:
+    usual = OPTIONS | {"sizing": {}, "modes": modes}
+    with playing(database, monkeypatch, "A-1", "B-1", **usual) as play:
+        FallbackManager(play.instance).enable_emergency_mode(mode, "drill")
+        play.scan()
+        play.decide()
+        with database.connection() as connection:
+            # what nobody kept then
+            connection.execute("update settings_snapshots set settings = settings - 'modes'")
+            connection.execute("update decisions set inputs = inputs #- '{filling,exposure,opened_in_mode}'")
+            found = [it for it in replay_all(connection) if isinstance(it, Replayed)]
+        assert len(found) == 2
+        assert found[0].recorded.terminal_reason is Reason.TRADED
+        assert [it.difference is None for it in found] == [is_same] * 2

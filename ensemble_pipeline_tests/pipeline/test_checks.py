@@ -8,6 +8,8 @@ import dagster as dg
 import pytest
 
 from ensemble_pipeline.clock import SteppedClock, floor_hour
+from ensemble_pipeline.domain import Mode
+from ensemble_pipeline.ensemble.fallback import FallbackManager
 from ensemble_pipeline.ensemble.performance import PerformanceTracker
 from ensemble_pipeline.pipeline import checks
 from ensemble_pipeline.pipeline.resources import EnsembleResource
@@ -78,6 +80,26 @@ def test_check_passes_on_what_was_learnt_and_fails_once_it_is_tampered_with(
     with database.connection() as connection:
         connection.execute(tampering)
     assert not check(resource).passed
+
+
+@pytest.mark.parametrize(
+    ("mode", "severity"),
+    [
+        (Mode.NORMAL, None),
+        (Mode.DEGRADED, dg.AssetCheckSeverity.WARN),
+        (Mode.MINIMAL, dg.AssetCheckSeverity.WARN),
+        (Mode.SUSPENDED, dg.AssetCheckSeverity.ERROR),
+    ],
+)
+def test_mode_that_is_not_normal_warns_and_suspended_fails(
+    database: Database, mode: Mode, severity: dg.AssetCheckSeverity | None
+) -> None:
+    instance = instance_of(settings_of(), database, SteppedClock(NOW))
+    FallbackManager(instance).enable_emergency_mode(mode, "drill")
+    found = cast("Check", checks.operating_mode_is_normal)(EnsembleResource.of(instance))
+    assert found.passed is (severity is None)
+    if severity is not None:
+        assert (found.severity, found.metadata["cause"].value) == (severity, "drill")
 
 
 def test_windows_are_fresh_until_the_clock_has_left_them_behind(
