@@ -3,16 +3,22 @@
 import asyncio
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
+from typing import Any
+
+import psycopg
 
 from ensemble_pipeline.clock import SteppedClock
 from ensemble_pipeline.ensemble import decide
 from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.intake import scan_markets
 from ensemble_pipeline.pipeline.resources import open_venue
 from ensemble_pipeline.settings import Settings
 from ensemble_pipeline.store.database import Database
@@ -20,6 +26,9 @@ from ensemble_pipeline.store.database import Database
 # imported once, so that a run costs a fork and not seconds of imports
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__, "ensemble_pipeline.providers.manager", "genai_prices"])
+
+
+_Work = Callable[["Run", Barrier | None], None]
 
 
 @dataclass(frozen=True)
@@ -39,22 +48,37 @@ def start_runs(runs: Sequence[Run]) -> list[BaseProcess]:
     return [_start(_consult, run) for run in runs]
 
 
-def start_decisions(runs: Sequence[Run], *, together: bool = False) -> list[BaseProcess]:
-    """A process for each, through all six steps; `together` they begin their calls at the same moment."""
-    gate = _CONTEXT.Barrier(len(runs)) if together else None
-    return [_start(_decide, run, gate) for run in runs]
+def start_decisions(runs: Sequence[Run]) -> list[BaseProcess]:
+    """A process for each, through all six steps."""
+    return [_start(_decide, run) for run in runs]
+
+
+def start_scan(run: Run, dies_at: int) -> BaseProcess:
+    """A look at the venue by a process that kills itself before its `dies_at`-th statement, or after its last one."""
+    process = _CONTEXT.Process(target=_scan, args=(run, dies_at))
+    process.start()
+    return process
 
 
 def run_together(runs: Sequence[Run]) -> list[int | None]:
     """A process for each; they begin their calls at the same moment. Returns how each ended."""
+    return _together(_consult, runs)
+
+
+def decide_together(runs: Sequence[Run]) -> list[int | None]:
+    """The same through all six steps."""
+    return _together(_decide, runs)
+
+
+def _together(work: _Work, runs: Sequence[Run]) -> list[int | None]:
     gate = _CONTEXT.Barrier(len(runs))
-    processes = [_start(_consult, run, gate) for run in runs]
+    processes = [_start(work, run, gate) for run in runs]
     for process in processes:
         process.join()
     return [process.exitcode for process in processes]
 
 
-def _start(work: Callable[[Run, Barrier | None], None], run: Run, gate: Barrier | None = None) -> BaseProcess:
+def _start(work: _Work, run: Run, gate: Barrier | None = None) -> BaseProcess:
     process = _CONTEXT.Process(target=work, args=(run, gate))
     process.start()
     return process
@@ -67,6 +91,25 @@ def _consult(run: Run, gate: Barrier | None) -> None:
         if gate is not None:
             gate.wait(timeout=120)
         asyncio.run(decide.consult(instance, context, plans))
+
+
+def _scan(run: Run, dies_at: int) -> None:
+    execute, passed = psycopg.Cursor.execute, count(1)
+
+    def die_in_time(*arguments: Any, **options: Any) -> Any:
+        if next(passed) == dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return execute(*arguments, **options)
+
+    setattr(psycopg.Cursor, "execute", die_in_time)  # noqa: B010 - a method of its class
+    with _instance_of(run) as instance:
+        asyncio.run(_scan_in(instance))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def _scan_in(instance: Instance) -> None:
+    async with open_venue(instance) as venue:
+        await scan_markets(instance, venue, None)
 
 
 def _decide(run: Run, gate: Barrier | None) -> None:
