@@ -248,6 +248,29 @@ def reject_dispute(number: int, cause: str) -> None:
     _say(room.decide(number, "rejected", cause))
 
 
+@cli.group()
+def breakers() -> None:
+    """Models and providers that are left alone after failures."""
+
+
+@breakers.command("show")
+def show_breakers() -> None:
+    """The breakers as they stand, with their causes."""
+    from ensemble_pipeline.pipeline import breakers as room
+
+    _say(room.show_breakers(room.read_breakers()))
+
+
+@breakers.command("close")
+@click.argument("name")
+@click.option("--cause", required=True, help="Why; kept with the change.")
+def close_breaker(name: str, cause: str) -> None:
+    """Have a model or a provider asked again at once, once what was wrong with it is mended."""
+    from ensemble_pipeline.pipeline import breakers as room
+
+    _say(room.close_breaker(name, cause))
+
+
 @cli.command()
 @click.argument("decision_id", type=int)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, with every prompt and raw answer.")

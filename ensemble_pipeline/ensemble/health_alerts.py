@@ -40,7 +40,7 @@ def _open(it: Breaker, now: datetime) -> Alert:
         severity="error" if is_provider else "warning",
         cause=f"{it.provider if is_provider else it.model_id} is not asked since {it.since}: {it.cause}",
         action=f"{tries} Others are asked meanwhile. If the cause names a key, an account or a model that is gone, "
-        "mend that in the settings or at the provider.",
+        "mend that, then `ensemble breakers close` has it asked at once.",
         evidence={"consecutive_failures": it.consecutive_failures, "open_until": until},
     )
 

@@ -150,6 +150,23 @@ def all_breakers(connection: Connection) -> dict[tuple[str, str], Breaker]:
     return {(row["provider"], row["model_id"]): Breaker(**row) for row in rows}
 
 
+def close_by_hand(connection: Connection, it: Breaker, cause: str, now: datetime) -> bool:
+    """Close a breaker because somebody says so; False where it is closed already."""
+    closed = connection.execute(
+        "update breakers set state = 'closed', since = %s, consecutive_failures = 0, failing_models = '{}',"
+        " cause = null, open_s = null, open_until = null, slow_downs = 0, paused_until = null"
+        " where (provider, model_id) = (%s, %s) and state <> 'closed'",
+        [now, it.provider, it.model_id],
+    )
+    if closed.rowcount:
+        connection.execute(
+            "insert into breaker_transitions (provider, model_id, at, from_state, to_state, cause)"
+            " values (%s, %s, %s, %s, 'closed', %s)",
+            [it.provider, it.model_id, now, it.state, f"by hand: {cause}"],
+        )
+    return bool(closed.rowcount)
+
+
 def transitions_since(connection: Connection, since: datetime) -> Sequence[Row]:
     """Every change of a breaker's state since, oldest first, with its cause."""
     return connection.execute(
