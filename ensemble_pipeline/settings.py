@@ -292,7 +292,7 @@ class ModeSettings(_Frozen):
     evidence_minutes: float = Field(60, gt=0, description="Calls within so long count as recent.")
     min_calls: int = Field(20, ge=1, description="Recent calls without which their success says nothing.")
     venue_silent_minutes: float = Field(
-        60, gt=0, description="Time since the venue's markets were last read, from which on it is `conservative`."
+        120, gt=0, description="Time since the venue last told anything, from which on the mode is `conservative`."
     )
     recovery_minutes: float = Field(
         15, ge=0, description="Time for which the evidence must have been better before a mode softens by one."

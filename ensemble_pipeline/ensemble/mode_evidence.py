@@ -18,7 +18,7 @@ ALL_WELL = "nothing calls for another mode"
 class Readings:
     """What tells how well the system can do its work.
 
-    `calls` and `failures` are those of the recent past; `venue_silent_minutes` is the time since everything was last
+    `calls` and `failures` are those of the recent past; `venue_silent_minutes` is the time since anything was last
     read from the venue, ``None`` where that says nothing.
     """
 
@@ -74,7 +74,7 @@ def _findings(readings: Readings, options: ModeSettings) -> Iterator[Wanted]:
     yield from _of_calls(readings, options)
     silent = readings.venue_silent_minutes
     if silent is not None and silent >= options.venue_silent_minutes:
-        yield Wanted(Mode.CONSERVATIVE, f"the venue's markets were last read {silent:.0f} minutes ago")
+        yield Wanted(Mode.CONSERVATIVE, f"the venue has told nothing for {silent:.0f} minutes")
     if readings.is_ledger_off:
         yield Wanted(Mode.SUSPENDED, "the ledger's accounts differ from what was booked on them")
 

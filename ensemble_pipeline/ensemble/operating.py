@@ -123,7 +123,7 @@ def _read(instance: Instance, health: Mapping[str, ModelHealth]) -> Readings:
     since = now - timedelta(minutes=options.evidence_minutes)
     with instance.database.connection() as connection:
         calls, failures = recent_calls(connection, names, since, now)
-        looked_at = worlds.last_looks(connection).get("markets")
+        looked_at = max(worlds.last_looks(connection).values(), default=None)
         is_ledger_off = alerts.is_open(connection, "ledger")
     unavailable = {name for name, it in health.items() if not it.is_available}
     return Readings(

@@ -17,6 +17,7 @@ from ensemble_pipeline.ensemble.operating import mode_in_force
 from ensemble_pipeline.store import positions
 from ensemble_pipeline.store.database import Connection
 from ensemble_pipeline.store.positions import Exit, Mark, OpenPosition
+from ensemble_pipeline.store.worlds import note_look
 from ensemble_pipeline.venues.base import Venue
 
 
@@ -54,6 +55,8 @@ async def manage_positions(instance: Instance, venue: Venue) -> Managed:
     # a clock that does not wait has moved on: what the reply says was not known before it came
     heard_at = instance.clock.now()
     with instance.database.connection() as connection:
+        if tickers:
+            note_look(connection, "quotes", heard_at)
         # what opened during the look was not asked about
         held = [it for it in positions.lock_open_positions(connection, heard_at) if it.position_id in known]
         bids = _bids(held, books, heard_at)

@@ -15,6 +15,7 @@ from ensemble_pipeline.ensemble.intake import regime_of
 from ensemble_pipeline.errors import InputError
 from ensemble_pipeline.store import chain, markets
 from ensemble_pipeline.store.decisions import EnsembleDecision
+from ensemble_pipeline.store.worlds import note_look
 from ensemble_pipeline.venues.base import Venue
 
 _RUN_ID = "on demand"
@@ -119,6 +120,7 @@ class XAIClient:
         now = self._instance.clock.now()
         listing = Listing(market, replace(quote, observed_at=now))
         with self._instance.database.connection() as connection:
+            note_look(connection, "quotes", now)
             history = markets.price_history(connection, [market_id], _HISTORY).get(market_id, [])
             regime = regime_of(history, listing.quote)
             snapshot_id = markets.save_snapshot(connection, listing, RequestReason.ASKED, regime)

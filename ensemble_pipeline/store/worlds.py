@@ -67,8 +67,8 @@ def is_live(connection: Connection) -> bool:
     return bool(require_row(row)["is_live"])
 
 
-def note_look(connection: Connection, subject: Literal["markets", "settlements"], at: datetime) -> None:
-    """Remember that everything of `subject` was read from the venue at `at`."""
+def note_look(connection: Connection, subject: Literal["markets", "settlements", "quotes"], at: datetime) -> None:
+    """Remember that everything of `subject` was read from the venue at `at`; of ``quotes``, those that were wanted."""
     connection.execute(
         "insert into venue_looks (subject, looked_at) values (%s, %s)"
         " on conflict (subject) do update set looked_at = excluded.looked_at",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ensemble_pipeline.domain import Evidence
+from ensemble_pipeline.domain import Evidence, Mode
 from ensemble_pipeline.ensemble import decide
 from ensemble_pipeline.ensemble.consult import Consultation, consult
 from ensemble_pipeline.providers.base import Prompt
@@ -264,7 +264,7 @@ def test_portfolio_after_each_decision_equals_what_the_database_says(
             held = held.after(plan.snapshot.market, decision.stake_micro_usd, decision.fee_micro_usd)
             decide.record(play.instance, context, [decision])
             with database.connection() as connection:
-                assert decisions.portfolio(connection, bankroll, context.now) == held
+                assert decisions.portfolio(connection, bankroll, context.now, list(Mode)) == held
         assert held.open_positions == 3
 
 

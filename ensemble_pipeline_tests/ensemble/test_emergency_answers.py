@@ -22,8 +22,6 @@ from ensemble_pipeline_tests.ensemble.test_answer_reuse import (
     NO_COOLDOWN,
     SURE,
     add_news,
-    change_prompts,
-    change_rules,
     recalibrate,
 )
 from ensemble_pipeline_tests.ensemble.venue import UNLIMITED, Play, playing
@@ -38,8 +36,6 @@ ENSEMBLE = {
 }  # fmt: skip
 # a trade of the first look would leave nothing to open later: each member would trade alone, all together would not
 SKIP_FIRST: dict[str, Any] = NO_COOLDOWN | dict.fromkeys(("min_edge_high", "min_edge_middle", "min_edge_low"), 0.2)
-# nobody looks at all of the venue's markets here
-HEARD: dict[str, Any] = {"venue_silent_minutes": 10_000}
 THEN = NO_COOLDOWN | dict.fromkeys(("min_edge_high", "min_edge_middle", "min_edge_low"), 0.05)
 
 
@@ -86,7 +82,7 @@ def uses(play: Play) -> set[tuple[str, str, str]]:
 @pytest.fixture
 def play(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
     """A market that five models were asked about an hour ago and nobody traded, and another to fail on."""
-    sections: dict[str, Any] = {"ensemble": ENSEMBLE, "cache": SURE, "gates": SKIP_FIRST, "modes": HEARD}
+    sections: dict[str, Any] = {"ensemble": ENSEMBLE, "cache": SURE, "gates": SKIP_FIRST}
     with playing(database, monkeypatch, "A-1", "C-1", **sections) as made:
         made.scan()
         made.decide()
@@ -155,7 +151,7 @@ def test_in_the_mode_minimal_earlier_answers_decide_where_there_is_no_money(play
 def test_outside_an_emergency_nobody_gives_an_old_answer_again(play: Play, mode: str) -> None:
     lose(play, "openai", "xai")
     if mode == "normal":
-        play.change(modes=HEARD | {"degraded_below_available": 0.5})
+        play.change(modes={"degraded_below_available": 0.5})
         # what failed on the way here is past
         later(play, 2)
     decision = ask(play)
@@ -168,10 +164,7 @@ LIMITS: dict[str, tuple[Callable[[Play], None], bool]] = {
     "almost a day": (lambda play: later(play, 22.9), True),
     "more than a day": (lambda play: later(play, 23.1), False),
     "price up": (CHANGES["price up"][0], False),
-    "price down": (CHANGES["price down"][0], False),
-    "rules": (change_rules, False),
     "news": (add_news, False),
-    "prompt": (change_prompts, False),
     # it is applied after the answers are pooled, and is that of today
     "calibration": (recalibrate, True),
 }
@@ -190,7 +183,7 @@ def test_old_answer_is_given_again_only_while_nothing_material_changed(play: Pla
 
 def test_age_and_share_are_settings(play: Play) -> None:
     lose(play, "openai", "xai", "local")
-    play.change(modes=HEARD | {"earlier_hours": 12, "earlier_confidence_share": 0.5})
+    play.change(modes={"earlier_hours": 12, "earlier_confidence_share": 0.5})
     ask(play)
     assert set(repeats(play).values()) == {(0.45, 0.9)}
     later(play, 11.5)

@@ -66,7 +66,7 @@ def test_mode_follows_how_many_recent_calls_were_answered(calls: int, failures: 
         assert found.cause == f"{calls - failures} of {calls} calls of the last 60 minutes were answered"
 
 
-@pytest.mark.parametrize(("silent", "mode"), [(None, "normal"), (59.9, "normal"), (60.0, "conservative")])
+@pytest.mark.parametrize(("silent", "mode"), [(None, "normal"), (119.9, "normal"), (120.0, "conservative")])
 def test_venue_that_is_silent_for_long_calls_for_care(silent: float | None, mode: str) -> None:
     assert wanted(venue_silent_minutes=silent).mode == mode
 
@@ -76,12 +76,12 @@ def test_ledger_that_does_not_come_out_even_stops_new_risk() -> None:
 
 
 def test_worst_of_several_counts_and_all_of_its_kind_are_named() -> None:
-    found = wanted(5, 2, calls=20, failures=20, venue_silent_minutes=90)
+    found = wanted(5, 2, calls=20, failures=20, venue_silent_minutes=130)
     assert found.mode is Mode.CONSERVATIVE
     assert found.cause.split("; ") == [
         "2 of 5 models are available",
         "0 of 20 calls of the last 60 minutes were answered",
-        "the venue's markets were last read 90 minutes ago",
+        "the venue has told nothing for 130 minutes",
     ]
     assert wanted(5, 2, is_ledger_off=True).cause == "the ledger's accounts differ from what was booked on them"
 

@@ -124,6 +124,14 @@ def test_mode_minimal_holds_one_position_at_a_time_whatever_was_opened_before(
         play.decide()
         [opened] = [ticker for ticker, row in decided(play).items() if row["reason"] == "traded"]
         play.clock.advance_to(play.clock.now() + HOUR)
+        play.scan()
+        play.decide()
+        refused = decided(play)["NEWB-1"]
+        assert refused["reason"] == "position_limit"
+        # four others were opened when the mode was normal
+        numbers = gate(refused, "position_limit")
+        assert (numbers["opened_in_mode"], numbers["max_in_mode"], numbers["open_positions"]) == (1, 1, 5)
+        play.clock.advance_to(play.clock.now() + HOUR)
         play.price(opened, "0.10", "0.12")
         assert play.with_venue(lambda venue: manage_positions(play.instance, venue)).exits == {"stop": 2}
         play.scan()

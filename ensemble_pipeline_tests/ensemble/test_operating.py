@@ -2,7 +2,7 @@
 
 import threading
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -202,10 +202,19 @@ def test_silent_venue_is_one_that_was_silent_by_the_watch_of_who_looks(room: Roo
         StoredClock(room.database).start_stepped(NOW)
     with room.database.connection() as connection:
         worlds.note_look(connection, "markets", NOW)
-    room.later(59)
+    room.later(119)
     assert room.review().mode == "normal"
     room.later(1)
     assert room.review().mode == mode
+
+
+def test_venue_that_told_anything_is_not_silent(room: Room) -> None:
+    subjects: tuple[Literal["markets", "settlements", "quotes"], ...] = ("markets", "settlements", "quotes")
+    for subject in subjects:
+        with room.database.connection() as connection:
+            worlds.note_look(connection, subject, room.clock.now())
+        room.later(119)
+        assert room.review().mode == "normal"
 
 
 def test_venue_that_nobody_has_looked_at_yet_is_not_silent(room: Room) -> None:

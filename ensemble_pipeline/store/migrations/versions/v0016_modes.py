@@ -19,6 +19,9 @@ alter table operating_modes
     add constraint operating_modes_mode_check
         check (mode in ('normal', 'degraded', 'conservative', 'minimal', 'suspended'));
 alter table operating_modes alter column origin drop default;
+alter table venue_looks drop constraint venue_looks_subject_check;
+alter table venue_looks add constraint venue_looks_subject_check
+    check (subject in ('markets', 'settlements', 'quotes'));
 create index operating_modes_origin on operating_modes (origin, mode_id desc);
 alter table decision_contexts drop constraint decision_contexts_operating_mode_check;
 alter table decision_contexts add constraint decision_contexts_operating_mode_check
@@ -30,6 +33,9 @@ WITHOUT_MODES = """
 delete from operating_modes where origin = 'evidence' or expires_at is not null;
 update operating_modes set mode = 'conservative' where mode = 'degraded';
 update decision_contexts set operating_mode = 'conservative' where operating_mode = 'degraded';
+delete from venue_looks where subject = 'quotes';
+alter table venue_looks drop constraint venue_looks_subject_check;
+alter table venue_looks add constraint venue_looks_subject_check check (subject in ('markets', 'settlements'));
 drop index operating_modes_origin;
 alter table operating_modes
     drop constraint operating_modes_expire_by_hand, drop constraint operating_modes_soften_by_evidence,
