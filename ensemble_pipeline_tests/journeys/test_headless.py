@@ -3,13 +3,17 @@
 One file, so that one worker plays the world that all of these look at.
 """
 
+import contextlib
 import os
 import random
 import signal
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ensemble_pipeline_tests.journeys.conftest import SMALL, Played
@@ -29,6 +33,7 @@ from ensemble_pipeline_tests.journeys.running import (
     without_passing,
 )
 
+CUT_OFF = "cut off"
 TABLES = (
     "markets", "market_snapshots", "decisions", "decision_batches", "llm_queries", "forecasts", "budget_reservations",
     "resolutions", "scored_forecasts", "skill_cube", "performance_windows", "positions", "trade_log",
@@ -99,12 +104,20 @@ def test_status_after_the_end_tells_the_same_in_text_and_json(played: Played) ->
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_run_killed_at_random_calls_ends_in_the_report_of_an_unkilled_one(played: Played, kills: int) -> None:
+def test_run_killed_at_random_calls_differs_from_an_unkilled_one_by_the_calls_that_were_cut_off_alone(
+    played: Played, kills: int
+) -> None:
     calls = played.report["model_calls"]["total"]
     # moments by the count of calls booked: most lie within a batch, between two of its answers
     moments = sorted(random.Random(20).sample(range(5, calls - 5), kills))  # noqa: S311 - no secret
-    report = _killed_and_played_on("llm_queries", moments, SMALL)
-    assert differences(without_passing(report), without_passing(played.report)) == []
+    with _killed_and_played_on("llm_queries", moments, SMALL) as (folder, report):
+        killed, unkilled = _questions(folder), _questions(played.folder)
+        cut_off = {question for question, answer in killed.items() if answer == CUT_OFF}
+        assert killed == {question: CUT_OFF if question in cut_off else unkilled[question] for question in unkilled}
+        assert _decided(folder) == _decided(played.folder)
+        assert report["markets"] == played.report["markets"]
+        if not cut_off:
+            assert differences(without_passing(report), without_passing(played.report)) == []
 
 
 @pytest.mark.slow
@@ -112,9 +125,9 @@ def test_run_killed_at_random_calls_ends_in_the_report_of_an_unkilled_one(played
 def test_run_of_selected_members_killed_at_random_decisions_loses_and_repeats_nothing(seed: int) -> None:
     world = ("--days", "4", "--markets-per-day", "6", "--members", "selected")
     moments = sorted(random.Random(seed).sample(range(1, 60), 3))  # noqa: S311 - no secret
-    report = _killed_and_played_on("decisions", moments, world)
-    assert report["markets"]["undecided"] == 0
-    assert report["forecasts"]["scored"] == report["forecasts"]["answered"]
+    with _killed_and_played_on("decisions", moments, world) as (_, report):
+        assert report["markets"]["undecided"] == 0
+        assert report["forecasts"]["scored"] == report["forecasts"]["answered"]
 
 
 @pytest.mark.slow
@@ -131,25 +144,75 @@ def _rows(played: Played) -> dict[str, Any]:
     return {table: count(played.folder, table) for table in TABLES}
 
 
-def _killed_and_played_on(table: str, moments: Sequence[int], world: Sequence[str]) -> dict[str, Any]:
-    """The report of a world that was killed whenever `table` had so many rows, and played to its end after that."""
+@contextmanager
+def _killed_and_played_on(
+    table: str, moments: Sequence[int], world: Sequence[str]
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A world that was killed whenever `table` had so many rows, and played to its end after that, and its report."""
+    billed: Counter[tuple[str, ...]] = Counter()
     with data_folder() as folder:
         for moment in moments:
-            _start_and_kill(folder, table, moment, *world)
+            billed += _start_and_kill(folder, table, moment, *world)
+        before = count(folder, "llm_queries")
         report = play(folder, *world)
         with postgres_of(folder):
             _assert_nothing_twice(folder)
-    return report
+            # the last sandbox ended with its play, which was not killed: there the record holds every call
+            billed += Counter(_billed_after(folder, before))
+            assert [question for question, times in billed.items() if times > 1] == []
+            yield folder, report
 
 
-def _start_and_kill(folder: Path, table: str, moment: int, *world: str) -> None:
+def _start_and_kill(folder: Path, table: str, moment: int, *world: str) -> Counter[tuple[str, ...]]:
+    """Returns what the sandbox says it billed in this life, by model, ticker and instant."""
     with started(folder, "demo", "--until-done", *world) as process:
         (sandbox,) = wait_for("its sandbox is started", lambda: _sandboxes_of(process.pid), 60, process)
+        port = int(family_of(process.pid)[sandbox].partition("--port ")[2].split()[0])
         # where the last kill came late the moment may have passed already: then this one dies while it starts
         wait_for(f"{moment} {table}", lambda: count(folder, table) >= moment, 120, process)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
+        billed = _billed_until_the_end(port)
         wait_for("the sandbox has ended by itself", lambda: not is_running(sandbox), 20)
+    return billed
+
+
+def _billed_until_the_end(port: int) -> Counter[tuple[str, ...]]:
+    """The sandbox's own count, asked until it ends: it answers what was under way when its client was killed."""
+    billed: Counter[tuple[str, ...]] = Counter()
+    with contextlib.suppress(httpx.TransportError):
+        while True:
+            calls = httpx.get(f"http://127.0.0.1:{port}/calls", timeout=5, trust_env=False).json()["completions"]
+            billed = Counter({(it["model"], it["ticker"], it["at"]): it["billed"] for it in calls})
+    return billed
+
+
+def _billed_after(folder: Path, query_id: int) -> list[tuple[str, ...]]:
+    rows = peek(
+        folder,
+        "select o.wire_model, k.ticker, q.requested_at from llm_queries q join models o using (model_id)"
+        " join market_snapshots s using (snapshot_id) join markets k using (market_id)"
+        f" where q.query_id > {query_id} and q.cost_source <> 'not_billed'",
+    )
+    return [(row["wire_model"], row["ticker"], row["requested_at"].isoformat()) for row in rows]
+
+
+def _questions(folder: Path) -> dict[tuple[Any, ...], float | str | None]:
+    """What came of each question put to a model: its answer, nothing, or that it was cut off."""
+    rows = peek(
+        folder,
+        "select s.market_id, s.observed_at, a.model_id, f.p_yes, bool_or(a.state = 'expired') as is_cut_off"
+        " from budget_reservations a join market_snapshots s using (snapshot_id)"
+        " left join forecasts f using (snapshot_id, model_id) group by 1, 2, 3, 4",
+    )
+    return {
+        (row["market_id"], row["observed_at"], row["model_id"]): CUT_OFF if row["is_cut_off"] else row["p_yes"]
+        for row in rows
+    }
+
+
+def _decided(folder: Path) -> list[dict[str, Any]]:
+    return peek(folder, "select market_id, decided_at from decisions order by 1, 2")
 
 
 def _sandboxes_of(pid: int) -> list[int]:
