@@ -23,10 +23,14 @@ def open_instance() -> "Instance":
         SettingsError: no database is named.
         DatabaseError: it cannot be reached, or was written by newer code.
     """
+    from stamina.instrumentation import set_on_retry_hooks
+
     from ensemble_pipeline.settings import load_settings
     from ensemble_pipeline.store.migrate import migrate
     from ensemble_pipeline.store.worlds import LIVE, claim_world, world_key_of
 
+    # each attempt at a model is in the ledger with its cause: once is enough
+    set_on_retry_hooks([])
     instance = instance_of(load_settings())
     migrate(instance.database)
     with instance.database.connection() as connection:
