@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from ensemble_pipeline.clock import require_utc
 from ensemble_pipeline.domain import Listing, Market, MarketStatus, Quote, RejectedRow, Settlement
@@ -21,10 +21,30 @@ UNKNOWN_CATEGORY = "unknown"
 QUESTION_LENGTH = 2000
 RULES_LENGTH = 20_000
 CATEGORY_LENGTH = 100
+FIRST_YEAR, LAST_YEAR = 1900, 9000
 
 _SHOWN_VALUE = 80
 
 Price = Annotated[Decimal, Field(ge=0, le=1)]
+# beyond any number of contracts there is; what has millions of digits can neither be kept nor computed with
+Contracts = Annotated[Decimal, Field(ge=0, le=10**15)]
+
+
+def _within_reach(at: datetime) -> datetime:
+    # the first and last days of the calendar have no counterpart in other time zones
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise ValueError(f"must lie in the years {FIRST_YEAR} to {LAST_YEAR}")
+    return at
+
+
+def _readable(text: str) -> str:
+    if not (clean := _one_line(text)):
+        raise ValueError("holds nothing that can be read")
+    return clean
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_within_reach)]
+Title = Annotated[str, AfterValidator(_readable)]
 # visible ASCII without the comma, which separates tickers in a query
 Ticker = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-+\--~]+$")]
 
@@ -61,14 +81,14 @@ class QuoteRow(_Row):
     yes_bid_dollars: Price
     yes_ask_dollars: Price
     last_price_dollars: Price | None = None
-    volume_fp: Annotated[Decimal, Field(ge=0)] | None = None
+    volume_fp: Contracts | None = None
 
 
 class MarketRow(QuoteRow):
     """One open market, nested in its event."""
 
-    open_time: AwareDatetime
-    close_time: AwareDatetime
+    open_time: Time
+    close_time: Time
     yes_sub_title: str | None = None
     rules_primary: str | None = None
     rules_secondary: str | None = None
@@ -79,7 +99,7 @@ class EventRow(_Row):
 
     event_ticker: Ticker
     series_ticker: Ticker
-    title: Annotated[str, Field(min_length=1)]
+    title: Title
     category: str | None = None
 
 
@@ -88,7 +108,7 @@ class SettlementRow(_Row):
 
     ticker: Ticker
     result: Literal["yes", "no", "scalar", ""]
-    settlement_ts: AwareDatetime
+    settlement_ts: Time
 
 
 def read_event(raw: object, observed_at: datetime) -> tuple[list[Listing], list[RejectedRow]]:
@@ -118,8 +138,8 @@ def read_event(raw: object, observed_at: datetime) -> tuple[list[Listing], list[
 class BookRow(_Row):
     """Resting bids of both sides as [price, contracts]; a bid for NO at q is an offer of YES at 1 - q."""
 
-    yes_dollars: list[tuple[Price, Annotated[Decimal, Field(ge=0)]]]
-    no_dollars: list[tuple[Price, Annotated[Decimal, Field(ge=0)]]]
+    yes_dollars: list[tuple[Price, Contracts]]
+    no_dollars: list[tuple[Price, Contracts]]
 
 
 class TickerBookRow(_Row):
@@ -194,7 +214,7 @@ def _market(event: EventRow, row: MarketRow) -> Market:
         event_id=f"{VENUE}:{event.event_ticker}",
         series=event.series_ticker,
         category=_cut(_one_line(event.category or ""), CATEGORY_LENGTH) or UNKNOWN_CATEGORY,
-        question=_cut(_question(_one_line(event.title), _one_line(row.yes_sub_title or "")), QUESTION_LENGTH),
+        question=_cut(_question(event.title, _one_line(row.yes_sub_title or "")), QUESTION_LENGTH),
         rules=_cut(_storable("\n\n".join(rules)), RULES_LENGTH),
         opened_at=require_utc(row.open_time, "open_time"),
         closes_at=require_utc(row.close_time, "close_time"),
