@@ -1,16 +1,27 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from ensemble_pipeline.errors import InputError
 from ensemble_pipeline.sandbox.control import read_script
+from ensemble_pipeline.sandbox.faults import Fault, FaultKind
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "faults.json"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+EXAMPLE, MANUAL = DOCS / "examples" / "faults.json", DOCS / "operations.md"
 
 
 def test_example_is_a_script() -> None:
     faults = read_script(EXAMPLE)
     assert {fault.target for fault in faults} == {"xai", "openai", "anthropic", "openrouter", "local", "kalshi"}
+
+
+def test_manual_has_every_kind_and_every_field() -> None:
+    section = MANUAL.read_text(encoding="utf-8").partition("## Faults on request")[2].partition("\n## ")[0]
+    named = {
+        name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    assert named == set(FaultKind) | set(Fault.model_fields)
 
 
 @pytest.mark.parametrize(
