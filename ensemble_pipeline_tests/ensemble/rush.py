@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from ctypes import c_int
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -28,6 +29,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__, "ensemble_pipeline.providers.manager", "genai_prices"])
 
 
+STEPS = ("starting", "load", "plan", "consult", "combine", "size", "record", "ended")
 _Work = Callable[["Run", Barrier | None], None]
 
 
@@ -48,9 +50,25 @@ def start_runs(runs: Sequence[Run]) -> list[BaseProcess]:
     return [_start(_consult, run) for run in runs]
 
 
-def start_decisions(runs: Sequence[Run]) -> list[BaseProcess]:
-    """A process for each, through all six steps."""
-    return [_start(_decide, run) for run in runs]
+@dataclass(frozen=True)
+class Decision:
+    """A run through all six steps that can be looked at."""
+
+    process: BaseProcess
+    progress: c_int
+
+    @property
+    def step(self) -> str:
+        """The step it is in, or was in when it ended."""
+        return STEPS[self.progress.value]
+
+
+def start_decision(run: Run) -> Decision:
+    """A process through all six steps."""
+    progress = _CONTEXT.RawValue(c_int, 0)
+    process = _CONTEXT.Process(target=_decide, args=(run, None, progress))
+    process.start()
+    return Decision(process, progress)
 
 
 def start_scan(run: Run, dies_at: int) -> BaseProcess:
@@ -112,21 +130,28 @@ async def _scan_in(instance: Instance) -> None:
         await scan_markets(instance, venue, None)
 
 
-def _decide(run: Run, gate: Barrier | None) -> None:
+def _decide(run: Run, gate: Barrier | None, progress: c_int | None = None) -> None:
     with _instance_of(run) as instance:
-        asyncio.run(_decide_in(instance, run, gate))
+        asyncio.run(_decide_in(instance, run, gate, c_int() if progress is None else progress))
 
 
-async def _decide_in(instance: Instance, run: Run, gate: Barrier | None) -> None:
+async def _decide_in(instance: Instance, run: Run, gate: Barrier | None, progress: c_int) -> None:
+    progress.value = STEPS.index("load")
     batch_id, waiting = decide.load(instance, run.batch_id)
+    progress.value = STEPS.index("plan")
     context, plans = decide.plan(instance, waiting, batch_id, run.run_id)
     if gate is not None:
         gate.wait(timeout=120)
+    progress.value = STEPS.index("consult")
     plans = (await decide.consult(instance, context, plans)).still_open(plans)
+    progress.value = STEPS.index("combine")
     opinions = decide.combine(instance, context, plans)
+    progress.value = STEPS.index("size")
     async with open_venue(instance) as venue:
         made = await decide.size(instance, venue, context, plans, opinions)
+    progress.value = STEPS.index("record")
     decide.record(instance, context, made)
+    progress.value = STEPS.index("ended")
 
 
 @contextmanager
