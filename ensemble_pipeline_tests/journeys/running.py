@@ -82,11 +82,7 @@ def _stat(pid: int) -> tuple[str, int, int]:
 
 def family_of(pid: int) -> dict[int, str]:
     """The living descendants of a process, with their command lines."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                parents[int(entry.name)] = _stat(int(entry.name))[1]
+    parents = _parents()
     found: dict[int, str] = {}
     wanted = [pid]
     while wanted:
@@ -95,6 +91,20 @@ def family_of(pid: int) -> dict[int, str]:
         found.update({child: _command_line(child) for child in children})
         wanted.extend(children)
     return found
+
+
+def children_of(pid: int) -> dict[int, str]:
+    """The living children of a process, with their command lines."""
+    return {child: _command_line(child) for child, parent in _parents().items() if parent == pid}
+
+
+def _parents() -> dict[int, int]:
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                parents[int(entry.name)] = _stat(int(entry.name))[1]
+    return parents
 
 
 def _command_line(pid: int) -> str:

@@ -1,6 +1,5 @@
 """`ensemble demo` with the UI: the real webserver, daemon and code server over a world on an accelerated clock."""
 
-import signal
 import subprocess
 from collections.abc import Callable
 from datetime import datetime
@@ -10,19 +9,14 @@ from typing import Any
 import httpx
 import pytest
 
-from ensemble_pipeline.pipeline.family import free_port, require_free
-from ensemble_pipeline.store.database import Database
-from ensemble_pipeline.store.world_clock import StoredClock
+from ensemble_pipeline.pipeline.family import free_port
 from ensemble_pipeline_tests.journeys.decide_runs import DecideRun, decide_runs
+from ensemble_pipeline_tests.journeys.living import end, freeze, is_up
 from ensemble_pipeline_tests.journeys.running import (
-    Done,
     count,
     data_folder,
-    family_of,
-    is_running,
     peek,
     postgres_of,
-    postgres_pid,
     started,
     wait_for,
 )
@@ -47,7 +41,7 @@ def test_live_world_decides_settles_learns_ends_with_everything_it_started_and_r
         port = free_port()
         with started(folder, "demo", "--port", str(port), *WORLD) as process:
             ask = _ask(port)
-            wait_for("the UI answers", lambda: _is_up(port), 90, process)
+            wait_for("the UI answers", lambda: is_up(port), 90, process)
             _assert_everything_runs_without_a_click(ask)
             _assert_lineage_reaches_from_markets_to_costs(ask)
             _kill_a_run_and_see_it_retried(folder, process)
@@ -55,13 +49,13 @@ def test_live_world_decides_settles_learns_ends_with_everything_it_started_and_r
             _assert_decided_by_a_real_run(folder, ask)
             wait_for("a later decision rests on what was learnt", lambda: count(folder, LEARNT_FROM), 150, process)
             # schedules tick by the machine's minutes: so long the world stands still, for nobody needs what it would do
-            _freeze(folder)
+            freeze(folder)
             wait_for("health and budget are read", lambda: count(folder, "model_health"), 120, process)
             _assert_learnt(folder)
-            _end(process, folder, port)
+            end(process, folder, port)
         before = _what_was_left(folder)
         with started(folder, "demo", "--port", str(port), *WORLD) as process:
-            wait_for("the UI answers again", lambda: _is_up(port), 90, process)
+            wait_for("the UI answers again", lambda: is_up(port), 90, process)
             wait_for(
                 "decisions go on where they stopped",
                 lambda: count(folder, "decisions") > before["decisions"],
@@ -69,14 +63,7 @@ def test_live_world_decides_settles_learns_ends_with_everything_it_started_and_r
                 process,
             )
             assert _clock(folder) >= before["clock"]
-            _end(process, folder, port)
-
-
-def _freeze(folder: Path) -> None:
-    name = (folder / "current_database").read_text()
-    database = Database(f"postgresql://postgres@/{name}?host={folder / 'postgres'}")
-    StoredClock(database).freeze()
-    database.close()
+            end(process, folder, port)
 
 
 def _ask(port: int) -> Callable[[str], dict[str, Any]]:
@@ -88,13 +75,6 @@ def _ask(port: int) -> Callable[[str], dict[str, Any]]:
         return data
 
     return ask
-
-
-def _is_up(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/server_info", timeout=5, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def _assert_everything_runs_without_a_click(ask: Callable[[str], dict[str, Any]]) -> None:
@@ -155,23 +135,6 @@ def _assert_learnt(folder: Path) -> None:
     for what in ("resolutions", "scored_forecasts", "skill_cube", "performance_windows", "budget_status"):
         assert count(folder, what) > 0, what
     assert count(folder, "decisions d join model_rankings k using (ranking_id) where k.as_of > d.decided_at") == 0
-
-
-def _end(process: "subprocess.Popen[str]", folder: Path, port: int) -> None:
-    """End it as Ctrl-C does, and see that nothing of it is left."""
-    family = family_of(process.pid)
-    assert len([command for command in family.values() if "dagster" in command or "sandbox" in command]) >= 4
-    server = postgres_pid(folder)
-    assert server is not None
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    done = Done(process.returncode, out, err)
-    assert (done.status, done.err) == (0, "")
-    assert "PostgreSQL last" in done.out
-    wait_for("its family has ended", lambda: not [pid for pid in family if is_running(pid)], 15)
-    wait_for("PostgreSQL has ended", lambda: not is_running(server), 15)
-    assert postgres_pid(folder) is None
-    require_free(port, "--port")
 
 
 def _what_was_left(folder: Path) -> dict[str, Any]:
