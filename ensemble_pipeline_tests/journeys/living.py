@@ -17,9 +17,6 @@ from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.world_clock import StoredClock
 from ensemble_pipeline_tests.journeys.running import Done, family_of, is_running, postgres_pid, wait_for
 
-# Dagster's runs that are still to end, as its table of runs has them
-UNFINISHED = "('QUEUED', 'NOT_STARTED', 'STARTING', 'STARTED', 'CANCELING')"
-
 
 def is_up(port: int) -> bool:
     """Whether the UI answers."""

@@ -14,7 +14,6 @@ from ensemble_pipeline.clock import Stopwatch
 from ensemble_pipeline.ensemble.operating import mode_in_force
 from ensemble_pipeline.store.database import Connection, Database, Row, require_row
 from ensemble_pipeline.store.world_clock import StoredClock
-from ensemble_pipeline_tests.journeys.living import UNFINISHED
 from ensemble_pipeline_tests.journeys.running import children_of, family_of
 
 LONG_LIVED = ("launcher", "code server", "daemon", "webserver", "sandbox")
@@ -25,6 +24,8 @@ _CHILDREN = {
     "webserver": "dagster_webserver",
     "sandbox": "ensemble_pipeline.cli sandbox",
 }
+# Dagster's runs that are still to end, as its table has them
+_UNDER_WAY = "('QUEUED', 'NOT_STARTED', 'STARTING', 'STARTED', 'CANCELING')"
 _COUNTS = f"""
 with undecided as (
     select s.snapshot_id from market_snapshots s
@@ -40,7 +41,8 @@ select
     (select count(*) from decisions) as decisions,
     (select count(*) from llm_queries) as calls,
     (select count(*) from llm_queries where status <> 'answered') as unanswered,
-    (select count(*) from public.runs where status not in {UNFINISHED}) as runs,
+    (select count(*) from public.runs where status not in {_UNDER_WAY}) as runs,
+    (select count(*) from public.runs where status in {_UNDER_WAY}) as runs_under_way,
     (select count(*) from public.runs where status = 'FAILURE') as failed_runs,
     pg_database_size(current_database()) / 1048576.0 as database_mb
 """
@@ -68,6 +70,7 @@ class Sample:
     calls: int
     unanswered: int
     runs: int
+    runs_under_way: int
     failed_runs: int
     database_mb: float
     mode: str

@@ -22,8 +22,9 @@ from ensemble_pipeline.pipeline.family import free_port
 from ensemble_pipeline.sandbox.synthetic import DEFAULT_START
 from ensemble_pipeline.store import audit
 from ensemble_pipeline.store.database import Database, Row
+from ensemble_pipeline.store.world_clock import StoredClock
 from ensemble_pipeline_tests.journeys import soaking
-from ensemble_pipeline_tests.journeys.living import UNFINISHED, end, freeze, is_up, looked_into
+from ensemble_pipeline_tests.journeys.living import end, is_up, looked_into
 from ensemble_pipeline_tests.journeys.running import count, data_folder, started, wait_for
 from ensemble_pipeline_tests.journeys.soaking import Growth, Looker, Sample
 
@@ -84,7 +85,7 @@ def soaked() -> Soaked:
             wait_for("a decision is recorded", lambda: count(folder, "decisions"), 120, process)
             with looked_into(folder) as database:
                 samples = _look(process, database)
-                _drain(folder, process)
+                _drain(folder, database, process)
                 soak = _left(samples, database)
             end(process, folder, port)
     _say(soaking.summary(samples))
@@ -111,20 +112,19 @@ def _look(process: "subprocess.Popen[str]", database: Database) -> list[Sample]:
     return samples
 
 
-def _drain(folder: Path, process: "subprocess.Popen[str]") -> None:
+def _drain(folder: Path, database: Database, process: "subprocess.Popen[str]") -> None:
     """Let everything under way end: no world time passes, and nobody fails any more."""
     (note,) = folder.glob("dagster/*/played_environment.json")
     sandbox = json.loads(note.read_text())["ENSEMBLE_KALSHI_BASE_URL"].removesuffix("/trade-api/v2")
     httpx.delete(f"{sandbox}/faults", trust_env=False).raise_for_status()
-    freeze(folder)
-    under_way = f"public.runs where status in {UNFINISHED}"
-    undecided = "market_snapshots s where not exists (select from decisions d where d.snapshot_id = s.snapshot_id)"
-    wait_for(
-        "nothing waits and no run is under way",
-        lambda: not count(folder, undecided) and not count(folder, under_way),
-        DRAINED_WITHIN_S,
-        process,
-    )
+    StoredClock(database).freeze()
+    wait_for("nothing waits and no run is under way", lambda: _is_drained(database), DRAINED_WITHIN_S, process)
+
+
+def _is_drained(database: Database) -> bool:
+    with database.connection() as connection:
+        found = soaking.counts(connection)
+    return not found["waiting"] and not found["runs_under_way"]
 
 
 def _left(samples: list[Sample], database: Database) -> Soaked:
