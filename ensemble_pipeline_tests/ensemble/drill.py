@@ -7,7 +7,7 @@ Belongs here: the killing, and the count of what was lost, decided twice or paid
 import random
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -119,19 +119,27 @@ def drilled_world(database: Database, monkeypatch: pytest.MonkeyPatch, batches: 
 class Drill:
     """Kills runs until so many have died, and lets the others come to their end."""
 
-    def __init__(self, play: Play, seed: int) -> None:
+    def __init__(self, play: Play, seed: int, start: Callable[[Run], Decision] = start_decision) -> None:
         self._play = play
+        self._start = start
         self._draw = random.Random(seed)  # noqa: S311 - no secret
         self._kills: Counter[str] = Counter()
 
     def run(self, kills: int) -> Toll:
         """Put all markets before the models, kill that many runs, and see what came of it."""
+        killed = self.kill(kills)
+        toll = take_toll(self._play)
+        toll.kills = killed
+        return toll
+
+    def kill(self, kills: int) -> Counter[str]:
+        """The kills by step, once all that was killed was taken up again and has ended."""
         waiting = deque(self._play.scan().batches)
         under_way: dict[int, Decision] = {}
         while waiting or under_way:
             while waiting and len(under_way) < _AT_ONCE:
                 batch = waiting.popleft()
-                under_way[batch] = start_decision(self._run_of(batch))
+                under_way[batch] = self._start(self._run_of(batch))
             batch, decision = under_way.popitem()
             is_dead = self._kills.total() < kills and self._kill(decision)
             decision.process.join()
@@ -141,9 +149,7 @@ class Drill:
                 (waiting.appendleft if self._draw.random() < _TAKEN_UP_AGAIN else waiting.append)(batch)
             else:
                 assert decision.process.exitcode == 0
-        toll = take_toll(self._play)
-        toll.kills = self._kills
-        return toll
+        return self._kills
 
     def _run_of(self, batch_id: int) -> Run:
         settings = self._play.instance.settings.model_dump_json(exclude={"database_url"})

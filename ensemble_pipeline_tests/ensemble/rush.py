@@ -65,8 +65,13 @@ class Decision:
 
 def start_decision(run: Run) -> Decision:
     """A process through all six steps."""
+    return start_with(_decide, run)
+
+
+def start_with(work: Callable[[Run, c_int], None], run: Run) -> Decision:
+    """A process that does `work`, which keeps the number of the step it is in up to date."""
     progress = _CONTEXT.RawValue(c_int, 0)
-    process = _CONTEXT.Process(target=_decide, args=(run, None, progress))
+    process = _CONTEXT.Process(target=work, args=(run, progress))
     process.start()
     return Decision(process, progress)
 
@@ -85,7 +90,7 @@ def run_together(runs: Sequence[Run]) -> list[int | None]:
 
 def decide_together(runs: Sequence[Run]) -> list[int | None]:
     """The same through all six steps."""
-    return _together(_decide, runs)
+    return _together(_decide_with, runs)
 
 
 def _together(work: _Work, runs: Sequence[Run]) -> list[int | None]:
@@ -130,12 +135,17 @@ async def _scan_in(instance: Instance) -> None:
         await scan_markets(instance, venue, None)
 
 
-def _decide(run: Run, gate: Barrier | None, progress: c_int | None = None) -> None:
+def _decide(run: Run, progress: c_int) -> None:
     with _instance_of(run) as instance:
-        asyncio.run(_decide_in(instance, run, gate, c_int() if progress is None else progress))
+        asyncio.run(_decide_in(instance, run, progress))
 
 
-async def _decide_in(instance: Instance, run: Run, gate: Barrier | None, progress: c_int) -> None:
+def _decide_with(run: Run, gate: Barrier | None) -> None:
+    with _instance_of(run) as instance:
+        asyncio.run(_decide_in(instance, run, c_int(), gate))
+
+
+async def _decide_in(instance: Instance, run: Run, progress: c_int, gate: Barrier | None = None) -> None:
     progress.value = STEPS.index("load")
     batch_id, waiting = decide.load(instance, run.batch_id)
     progress.value = STEPS.index("plan")
