@@ -5,6 +5,7 @@ import pytest
 from ensemble_pipeline.ensemble.explaining import explain
 from ensemble_pipeline.ensemble.monitor import EnsembleMonitor
 from ensemble_pipeline.pipeline.explain import show_explanation
+from ensemble_pipeline.replay.decisions import replay
 from ensemble_pipeline.store import calls, chain, decisions
 from ensemble_pipeline.store.budget import BudgetCall
 from ensemble_pipeline.store.calls import Attempts
@@ -44,6 +45,8 @@ def test_stand_in_answers_in_place_of_a_member_that_was_cut_off(
         assert asked(play) == sorted([kept, plan.standby[0].name])
         (heard,) = play.rows("select count(*) as n from decision_members where p_yes is not null")
         assert heard["n"] == 2
+        with database.connection() as connection:
+            assert replay(connection, chain.decision_on(connection, 1)).difference is None
 
 
 def test_decision_whose_members_were_all_cut_off_is_made_without_an_answer_and_counts_as_an_analysis(
