@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble_pipeline import __version__
-from ensemble_pipeline.domain import Market, MarketStatus, Quote, RequestReason, Snapshot, VolatilityRegime
+from ensemble_pipeline.domain import (
+    CacheKind,
+    EarlierAnswer,
+    Market,
+    MarketStatus,
+    Quote,
+    RequestReason,
+    Snapshot,
+    VolatilityRegime,
+)
 from ensemble_pipeline.ensemble import code_version as code_version_module
 from ensemble_pipeline.ensemble.code_version import code_version
 from ensemble_pipeline.ensemble.context import Filling, Standing
@@ -74,13 +83,34 @@ STANDINGS = st.builds(
     last_analysis_at=st.one_of(st.none(), TIMES),
     cash_micro_usd=MONEY,
     worst_case_micro_usd=st.dictionaries(TEXTS, MONEY, max_size=5),
+    is_held=st.booleans(),
+    emergency=st.dictionaries(
+        TEXTS,
+        st.builds(
+            EarlierAnswer,
+            forecast_id=st.integers(1, 2**62),
+            kind=st.just(CacheKind.SAME),
+            refusal=st.sampled_from(["", "too_old"]),
+            age_s=st.floats(0, 86_400),
+            price_distance=st.one_of(st.none(), st.floats(0, 14)),
+            similarity=st.just(1.0),
+        ),
+        max_size=2,
+    ),
+    heard_in_emergency=st.lists(TEXTS, max_size=2).map(tuple),
 )
 FILLINGS = st.builds(
     Filling,
     at=TIMES,
     quote=QUOTES,
     exposure=st.builds(
-        Exposure, cash=MONEY, open_positions=st.integers(0, 99), in_market=MONEY, in_event=MONEY, staked_today=MONEY
+        Exposure,
+        cash=MONEY,
+        open_positions=st.integers(0, 99),
+        in_market=MONEY,
+        in_event=MONEY,
+        staked_today=MONEY,
+        opened_in_mode=st.integers(0, 99),
     ),
 )
 HEALTHS = st.dictionaries(
@@ -120,6 +150,18 @@ def test_inputs_come_back_to_the_last_digit(snapshot: Snapshot, standing: Standi
     assert digits(found[2].quote) == digits(filling.quote)
     # written again, they are the same text
     assert json.dumps(inputs_of(*found)) == json.dumps(inputs_of(snapshot, standing, filling))
+
+
+def test_what_came_to_be_kept_later_is_written_only_where_it_says_something() -> None:
+    later = {"is_held", "emergency", "heard_in_emergency", "opened_in_mode"}
+    quote = Quote(NOW, Decimal("0.40"), Decimal("0.42"), None, None)
+    market = Market("v:t", "v", "t", "v:e", "e", "c", "q", "r", NOW, NOW, MarketStatus.ACTIVE)
+    snapshot = Snapshot(1, market, quote, RequestReason.NEW, VolatilityRegime.CALM)
+    silent = inputs_of(snapshot, Standing(0, None, 0, {}), Filling(NOW, quote, Exposure(1, 0, 0, 0, 0)))
+    assert not later & {*silent["standing"], *silent["filling"]["exposure"]}
+    held = Standing(0, None, 0, {}, is_held=True, heard_in_emergency=("a",))
+    telling = inputs_of(snapshot, held, Filling(NOW, quote, Exposure(1, 1, 0, 0, 0, 1)))
+    assert later & {*telling["standing"], *telling["filling"]["exposure"]} == later - {"emergency"}
 
 
 @given(HEALTHS)
