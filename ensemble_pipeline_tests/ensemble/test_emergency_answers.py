@@ -21,7 +21,6 @@ from ensemble_pipeline_tests.ensemble.test_answer_reuse import (
     CHANGES,
     NO_COOLDOWN,
     SURE,
-    add_news,
     recalibrate,
 )
 from ensemble_pipeline_tests.ensemble.venue import UNLIMITED, Play, playing
@@ -147,24 +146,18 @@ def test_in_the_mode_minimal_earlier_answers_decide_where_there_is_no_money(play
     assert ask(play).terminal_reason is Reason.DAILY_BUDGET
 
 
-@pytest.mark.parametrize("mode", ["normal", "degraded"])
-def test_outside_an_emergency_nobody_gives_an_old_answer_again(play: Play, mode: str) -> None:
+def test_where_enough_members_answer_nobody_gives_an_old_answer_again(play: Play) -> None:
     lose(play, "openai", "xai")
-    if mode == "normal":
-        play.change(modes={"degraded_below_available": 0.5})
-        # what failed on the way here is past
-        later(play, 2)
     decision = ask(play)
+    assert FallbackManager(play.instance).operating_mode() == "degraded"
     assert decision.models_consulted == ("anthropic-model", "local-model", "openrouter-model")
     assert repeats(play) == {}
     assert TAG not in decision.reasoning
 
 
 LIMITS: dict[str, tuple[Callable[[Play], None], bool]] = {
-    "almost a day": (lambda play: later(play, 22.9), True),
     "more than a day": (lambda play: later(play, 23.1), False),
     "price up": (CHANGES["price up"][0], False),
-    "news": (add_news, False),
     # it is applied after the answers are pooled, and is that of today
     "calibration": (recalibrate, True),
 }

@@ -170,8 +170,10 @@ BEFORE = {
 }
 
 
-@pytest.mark.parametrize("mode", [Mode.CONSERVATIVE, Mode.MINIMAL])
-@pytest.mark.parametrize(("modes", "is_same"), [(BEFORE, True), ({}, False)])
+@pytest.mark.parametrize(
+    ("mode", "modes", "is_same"),
+    [(Mode.CONSERVATIVE, BEFORE, True), (Mode.MINIMAL, BEFORE, True), (Mode.CONSERVATIVE, {}, False)],
+)
 def test_decisions_kept_before_modes_had_settings_are_made_again_as_they_were_decided(
     database: Database, monkeypatch: pytest.MonkeyPatch, mode: Mode, modes: dict[str, Any], *, is_same: bool
 ) -> None:

@@ -228,6 +228,8 @@ def test_stricter_volume_hears_nobody_and_says_so(connection: Connection) -> Non
         ("methods.weighted_voting", False, "WEIGHTED_VOTING switches off"),
         ("ensemble.half_life_resolutions", 10, "takes these as recorded"),
         ("ensemble.show_market_price", True, "takes these as recorded"),
+        ("modes.recovery_minutes", 1, "takes these as recorded"),
+        ("modes.minimal_stake_share", 0.9, "a more careful mode never allows more"),
     ],
 )
 def test_change_that_does_not_fit_is_refused_by_name(
