@@ -38,7 +38,8 @@ units = st.one_of(
     st.decimals(0, 1, places=3).map(str),
     st.sampled_from(["0", "1", "0.0", "1.0", "-0.0", "2.5e-1", "1E-3", "0.5000", "1e-400", "0.99999999999999999999"]),
 )
-no_units = st.sampled_from(
+_USUAL = ("60", '"60%"', "60%", "1.2", "NaN", '"0.6"', "-0.1")
+no_units = st.sampled_from(_USUAL) | st.sampled_from(
     [
         *("60", "60%", '"60%"', '"0.6"', "1.2", "-0.1", "1.0000001", "-1e-9", "1e999", "NaN", "-Infinity", "null"),
         *("true", "false", "[0.6]", '{"p": 0.6}', "", "0.6.1", ".6", "6e", "0x1", "0,6", "٠.٦", "０.６", "0.6 0.4"),
@@ -62,7 +63,7 @@ def objects(draw: st.DrawFn) -> Said:
     """One object of the wanted shape, with every value valid, or one of them not."""
     p_yes, confidence, reasoning = draw(units), draw(confidences), draw(reasons)
     key, stated = "p_yes", True
-    match draw(st.sampled_from(["valid", "valid", "p_yes", "confidence", "reasoning", "key", "twice"])):
+    match draw(st.sampled_from(["valid", "valid", "p_yes", "p_yes", "confidence", "reasoning", "key", "twice"])):
         case "p_yes":
             p_yes, stated = draw(no_units), False
         case "confidence":

@@ -10,7 +10,7 @@ from ensemble_pipeline.domain import Answer
 from ensemble_pipeline.providers.answers import REASONING_LENGTH, UnreadableAnswerError, read_answer
 from ensemble_pipeline_tests.fuzzing.answers import Said, answers, broken, is_stated
 
-FULL = 3000
+QUICK, FULL = 150, 3000
 
 
 def read(text: str) -> Answer | None:
@@ -36,11 +36,13 @@ def check_broken(text: str) -> None:
     assert answer is None or is_stated(answer.p_yes, text)
 
 
+@settings(max_examples=QUICK)
 @given(answers())
 def test_text_whose_truth_is_known_is_read_so(said: Said) -> None:
     check_known(said)
 
 
+@settings(max_examples=QUICK)
 @given(answers().flatmap(lambda said: broken(said.text)))
 def test_text_that_was_broken_yields_no_probability_that_it_does_not_state(text: str) -> None:
     check_broken(text)

@@ -150,6 +150,12 @@ def test_everything_the_ui_and_the_terminal_are_told_is_harmless(
 
 def assert_commands_are_harmless(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENSEMBLE_DATABASE_URL", play.instance.database.url)
+    with play.instance.database.connection() as connection:
+        connection.execute(
+            "insert into alerts (kind, subject, severity, cause, action, evidence, raised_at, updated_at)"
+            " values ('odd_cost', %(words)s, 'warning', %(words)s, %(words)s, '{}', %(at)s, %(at)s)",
+            {"words": WORDS.replace("\x00", ""), "at": play.clock.now()},
+        )
     load_settings.cache_clear()
     try:
         said = {
@@ -161,7 +167,8 @@ def assert_commands_are_harmless(play: Play, monkeypatch: pytest.MonkeyPatch) ->
     for name, result in said.items():
         assert result.exit_code == 0, (name, result.output)
         assert_printable(result.output)
-    assert "evil.example" in said["explain 1"].output
+    for name in ("explain 1", "budget show", "status"):
+        assert "evil.example" in said[name].output
 
 
 def assert_record_is_bounded(play: Play) -> None:
