@@ -75,6 +75,19 @@ class Breakers:
             raise BreakerOpenError(f"{ask.model_id} is not asked: its breaker is open ({said.said})")
         return said
 
+    async def renew(self, ask: Ask, admission: Admission) -> Admission | None:
+        """The admission of a call that has waited since, as it stands now; ``None`` where it has to wait again.
+
+        Raises:
+            BreakerOpenError: the breaker has opened meanwhile; nothing is to be reported.
+        """
+        if admission.trial_id is not None or not self._is_heeded:
+            return admission
+        said = await self._ask(ask)
+        if said.verdict == "open":
+            raise BreakerOpenError(f"{ask.model_id} is not asked: its breaker has opened meanwhile ({said.said})")
+        return None if said.verdict == "wait" else said
+
     async def report(self, ask: Ask, admission: Admission, of: ModelReply | ProviderError | None) -> None:
         """Tell what came of an admitted call; ``None``: it never left."""
         report = report_of(ask, admission.trial_id, of)

@@ -5,8 +5,7 @@ when a breaker opens (``store.breakers``), what a budget refuses (``store.budget
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -28,6 +27,7 @@ from ensemble_pipeline.errors import (
     BudgetRefusedError,
     DeadlineError,
     FormatRefusedError,
+    LimitError,
     ProviderError,
     ProviderTimeoutError,
     SettingsError,
@@ -36,7 +36,7 @@ from ensemble_pipeline.providers.base import Prompt
 from ensemble_pipeline.providers.manager import ProviderManager
 from ensemble_pipeline.providers.prices import worst_case_micro_usd
 from ensemble_pipeline.settings import MemberSettings
-from ensemble_pipeline.store.breakers import Ask
+from ensemble_pipeline.store.breakers import Admission, Ask
 from ensemble_pipeline.store.budget import BudgetCall, Closing, ClosingState
 from ensemble_pipeline.store.calls import Attempts, LLMQuery
 from ensemble_pipeline.store.database import AsyncDatabase
@@ -149,42 +149,66 @@ class Caller:
         return "answered" if reply.answer is not None else "failed"
 
     async def _attempt(self, question: _Question, number: int) -> ModelReply:
-        admission = await self._breakers.admit(question.ask, question.deadline)
+        async with AsyncExitStack() as held:
+            admission = await self._admitted(question, held)
+            return await self._call(question, number, admission, held)
+
+    async def _admitted(self, question: _Question, held: AsyncExitStack) -> Admission:
+        """Wait until the call may leave and has its provider's turn, both at once."""
+        while True:
+            admission = await self._breakers.admit(question.ask, question.deadline)
+            try:
+                await self._take_turn(question, held)
+                # those that had the turn before may have failed meanwhile
+                renewed = await self._breakers.renew(question.ask, admission)
+            except LimitError:
+                await self._breakers.report(question.ask, admission, None)
+                raise
+            if renewed is not None:
+                question.deadline.begin()
+                return renewed
+            await held.aclose()
+
+    async def _call(self, question: _Question, number: int, admission: Admission, turn: AsyncExitStack) -> ModelReply:
         came: ModelReply | _NoReply | None = None
         try:
-            async with self._turn(question):
+            async with turn:
                 call = await self._reserve(question, number)
                 came = await self._send(call)
-            if isinstance(came, _NoReply):
-                await self._ledger.book(self._failed(call, came))
-                raise came.error
-            await self._ledger.book(self._answered(call, came))
-            return came
+                outcome = came.error if isinstance(came, _NoReply) else came
+                # while it has the turn: who has it next may have to be kept back
+                await self._breakers.report(question.ask, admission, outcome)
         finally:
-            outcome = came.error if isinstance(came, _NoReply) else came
-            await self._breakers.report(question.ask, admission, outcome)
-            await self._note_form(question.member, outcome)
+            if came is None:
+                await self._breakers.report(question.ask, admission, None)
+        return await self._book(call, came)
 
-    async def _note_form(self, member: MemberSettings, of: ModelReply | ProviderError | None) -> None:
+    async def _book(self, call: _Call, came: ModelReply | _NoReply) -> ModelReply:
+        member = call.question.member
+        if isinstance(came, _NoReply):
+            await self._ledger.book(self._failed(call, came))
+            await self._note_form(member, came.error)
+            raise came.error
+        await self._ledger.book(self._answered(call, came))
+        await self._note_form(member, came)
+        return came
+
+    async def _note_form(self, member: MemberSettings, of: ModelReply | ProviderError) -> None:
         """Remember whether the server keeps to the form in which answers are asked for."""
         if isinstance(of, FormatRefusedError):
             await self._formats.note_refusal(self._database, self._manager.format_key(member), of)
         elif isinstance(of, ModelReply):
             await self._formats.note_reply(self._database, self._manager.format_key(member), of)
 
-    @asynccontextmanager
-    async def _turn(self, question: _Question) -> AsyncIterator[None]:
-        async with AsyncExitStack() as held:
-            try:
-                async with question.deadline.bounds():
-                    await held.enter_async_context(self._manager.turn(question.member))
-            except TimeoutError:
-                raise DeadlineError(
-                    f"{question.member.name} is not asked: {question.member.provider} was busy until the decision's "
-                    "deadline"
-                ) from None
-            question.deadline.begin()
-            yield
+    async def _take_turn(self, question: _Question, held: AsyncExitStack) -> None:
+        try:
+            async with question.deadline.bounds():
+                await held.enter_async_context(self._manager.turn(question.member))
+        except TimeoutError:
+            raise DeadlineError(
+                f"{question.member.name} is not asked: {question.member.provider} was busy until the deadline of the "
+                "decision"
+            ) from None
 
     async def _reserve(self, question: _Question, number: int) -> _Call:
         member, snapshot = question.member, question.plan.snapshot
