@@ -186,7 +186,7 @@ def test_answers_that_repeat_another_go_with_the_table_that_knew_them(empty_url:
 def test_modes_set_before_were_set_by_hand_and_what_would_expire_goes_with_the_way_back(empty_url: str) -> None:
     with opened(empty_url) as database:
         migrate(database)
-    downgrade(empty_url, "0013")
+    downgrade(empty_url, "0015")
     with opened(empty_url) as database:
         with database.connection() as connection:
             connection.execute(
@@ -203,7 +203,7 @@ def test_modes_set_before_were_set_by_hand_and_what_would_expire_goes_with_the_w
                 "insert into operating_modes (mode, cause, since, origin) values ('suspended', 'it', %s, 'evidence')",
                 [NOW],
             )
-    downgrade(empty_url, "0013")
+    downgrade(empty_url, "0015")
     with opened(empty_url) as database:
         kept = [(row["mode"], row["cause"]) for row in table(database, "operating_modes", "mode_id")]
         assert kept == [("minimal", "drill"), ("conservative", "until it is ended")]

@@ -146,7 +146,7 @@ def test_downgrade_makes_a_whole_of_what_was_sold_in_part_and_upgrade_takes_it_o
         with database.connection() as connection:
             assert decisions.settle_positions(connection) == 1
         database.close()
-        downgrade(empty_url, "0013")
+        downgrade(empty_url, "0015")
         whole = {"contracts": 100, "cost": 40_000_000, "fee": 1_680_000, "closed_at": None}
         columns = "contracts, cost_micro_usd as cost, fee_micro_usd as fee, closed_at"
         assert play.rows(f"select {columns} from positions") == [whole]
