@@ -13,7 +13,7 @@ from ensemble_pipeline_tests.ensemble.drill import Drill, Toll, billed_by_sandbo
 from ensemble_pipeline_tests.ensemble.rush import start_with
 from ensemble_pipeline_tests.store.own_server import OwnServer, own_server
 
-KILLS, BATCHES, SEED = 60, 20, 7
+KILLS, BATCHES, SEED = 60, 40, 7
 
 
 def run() -> str:

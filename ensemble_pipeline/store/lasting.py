@@ -66,7 +66,11 @@ class LastingSession:
         """Wait until the server says something unasked; False where it is time to end."""
         look = select.poll()
         look.register(self._bell, select.POLLIN)
-        look.register(self._session.fileno(), select.POLLIN)
+        try:
+            look.register(self._session.fileno(), select.POLLIN)
+        except psycopg.OperationalError:
+            # whoever used it has noticed before
+            return not self._closing.is_set()
         look.poll()
         return not self._closing.is_set()
 
@@ -74,10 +78,11 @@ class LastingSession:
         while not self._closing.wait(_PAUSE_S):
             try:
                 session = self._reopen()
+                is_ours = self._take(session)
             except (DatabaseError, psycopg.OperationalError):
-                # it is still away
+                # it is still away, or again
                 continue
-            if self._take(session):
+            if is_ours:
                 self._session = session
                 return True
             session.close()

@@ -10,7 +10,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import pytest
 
@@ -21,14 +20,15 @@ from ensemble_pipeline_tests.ensemble.rush import STEPS, Decision, Run, start_de
 from ensemble_pipeline_tests.ensemble.venue import KEYS, Play, playing
 from ensemble_pipeline_tests.sandbox.small_world import MODELS
 
-PER_BATCH = 3
+PER_BATCH = 2
 LATENCY_S = 0.03
 # how long each step takes here: a kill comes at a random moment of it
 _LONGEST_S = {
     "starting": 0.02, "load": 0.02, "plan": 0.06, "consult": 0.15, "combine": 0.02, "size": 0.04, "record": 0.03,
 }  # fmt: skip
 _AT_ONCE = 4
-_TAKEN_UP_AGAIN = 0.75
+# like a run that Dagster retries; after that a batch is let through, for its members have all been cut off by then
+_MOST_KILLS_OF_A_BATCH = 3
 
 
 @dataclass
@@ -107,13 +107,43 @@ def _is_ledger_even(play: Play, billed: int) -> bool:
 
 @contextmanager
 def drilled_world(database: Database, monkeypatch: pytest.MonkeyPatch, batches: int) -> Iterator[Play]:
-    """Markets in batches of three before five models that take their time."""
+    """Markets in batches of two before five models that take their time."""
     tickers = [f"M{number:04}-1" for number in range(batches * PER_BATCH)]
     scan = {"batch_size": PER_BATCH, "max_open_markets": 10_000}
     with playing(database, monkeypatch, *tickers, scan=scan) as play:
         slow = [{"target": model.provider, "kind": "stall", "count": None, "stall_s": LATENCY_S} for model in MODELS]
         play.client.post("/faults", json=slow).raise_for_status()
         yield play
+
+
+@dataclass
+class _Fate:
+    """A run under way, and when it dies: so long after it has come to a step; never, where there is none."""
+
+    batch_id: int
+    decision: Decision
+    step: str | None
+    delay_s: float
+    reached: Stopwatch | None = None
+
+    def is_due(self) -> bool:
+        """Whether its moment has come."""
+        if self.step is None:
+            return False
+        if self.reached is None and STEPS.index(self.decision.step) >= STEPS.index(self.step):
+            self.reached = Stopwatch()
+        return self.reached is not None and self.reached.elapsed_s() >= self.delay_s
+
+    def has_died_by(self, kills: Counter[str]) -> bool:
+        """Kill it where it is due, and count it; False where it goes on, or had ended before."""
+        if not self.is_due() or not self.decision.process.is_alive():
+            return False
+        self.decision.process.kill()
+        self.decision.process.join()
+        if self.decision.process.exitcode == 0:
+            return False
+        kills[self.decision.step] += 1
+        return True
 
 
 class Drill:
@@ -124,6 +154,7 @@ class Drill:
         self._start = start
         self._draw = random.Random(seed)  # noqa: S311 - no secret
         self._kills: Counter[str] = Counter()
+        self._killed: Counter[int] = Counter()
 
     def run(self, kills: int) -> Toll:
         """Put all markets before the models, kill that many runs, and see what came of it."""
@@ -135,47 +166,36 @@ class Drill:
     def kill(self, kills: int) -> Counter[str]:
         """The kills by step, once all that was killed was taken up again and has ended."""
         waiting = deque(self._play.scan().batches)
-        under_way: dict[int, Decision] = {}
+        under_way: list[_Fate] = []
         while waiting or under_way:
             while waiting and len(under_way) < _AT_ONCE:
-                batch = waiting.popleft()
-                under_way[batch] = self._start(self._run_of(batch))
-            batch, decision = under_way.popitem()
-            is_dead = self._kills.total() < kills and self._kill(decision)
-            decision.process.join()
-            if is_dead:
-                self._look_like_a_watch_run()
-                # sooner or later, and not always next: others work meanwhile
-                (waiting.appendleft if self._draw.random() < _TAKEN_UP_AGAIN else waiting.append)(batch)
-            else:
-                assert decision.process.exitcode == 0
+                under_way.append(self._begin(waiting.popleft(), may_die=self._kills.total() < kills))
+            for fate in list(under_way):
+                if self._kills.total() < kills and fate.has_died_by(self._kills):
+                    self._killed[fate.batch_id] += 1
+                    waiting.appendleft(fate.batch_id)
+                    self._look_like_a_watch_run()
+                elif fate.decision.process.is_alive():
+                    continue
+                else:
+                    assert fate.decision.process.exitcode == 0
+                under_way.remove(fate)
+            threading.Event().wait(0.001)
         return self._kills
+
+    def _begin(self, batch_id: int, *, may_die: bool) -> _Fate:
+        may_die &= self._killed[batch_id] < _MOST_KILLS_OF_A_BATCH
+        step = self._draw.choice(list(_LONGEST_S)) if may_die else None
+        delay_s = 0.0 if step is None else self._draw.uniform(0, _LONGEST_S[step])
+        return _Fate(batch_id, self._start(self._run_of(batch_id)), step, delay_s)
 
     def _run_of(self, batch_id: int) -> Run:
         settings = self._play.instance.settings.model_dump_json(exclude={"database_url"})
-        return Run(
-            self._play.instance.database.url, settings, batch_id, self._now(), KEYS, f"run {self._draw.random()}"
-        )
-
-    def _now(self) -> datetime:
-        return self._play.clock.now()
-
-    def _kill(self, decision: Decision) -> bool:
-        """Kill it at a random moment of a step drawn at random; False where it had ended before."""
-        step = self._draw.choice(list(_LONGEST_S))
-        watch = Stopwatch()
-        while STEPS.index(decision.step) < STEPS.index(step) and decision.process.is_alive() and watch.elapsed_s() < 60:
-            threading.Event().wait(0.001)
-        threading.Event().wait(self._draw.uniform(0, _LONGEST_S[step]))
-        decision.process.kill()
-        decision.process.join()
-        if decision.process.exitcode == 0:
-            return False
-        self._kills[decision.step] += 1
-        return True
+        run_id = f"run {batch_id}.{self._killed[batch_id]}"
+        return Run(self._play.instance.database.url, settings, batch_id, self._play.clock.now(), KEYS, run_id)
 
     def _look_like_a_watch_run(self) -> None:
         """Close what dead runs held, as is done every quarter of an hour, while others have calls under way."""
         if self._draw.random() < 0.2:
             with self._play.instance.database.connection() as connection:
-                budget.expire_abandoned(connection, self._now())
+                budget.expire_abandoned(connection, self._play.clock.now())

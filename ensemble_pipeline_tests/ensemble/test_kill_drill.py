@@ -11,7 +11,7 @@ from ensemble_pipeline_tests.ensemble.drill import Drill, drilled_world
 def test_runs_killed_at_random_points_lose_no_market_and_decide_and_pay_nothing_twice(
     database: Database, monkeypatch: pytest.MonkeyPatch, kills: int
 ) -> None:
-    with drilled_world(database, monkeypatch, batches=max(4, kills // 3)) as play:
+    with drilled_world(database, monkeypatch, batches=kills * 2 // 3) as play:
         toll = Drill(play, seed=kills).run(kills)
     print(f"kill drill: {toll}")  # noqa: T201 - the figures of the drill
     assert toll.kills.total() == kills

@@ -71,5 +71,6 @@ def own_server() -> Iterator[OwnServer]:
     try:
         yield server
     finally:
-        started.release()
+        assert started.release(), "the server that runs now is stopped, whatever was restarted"
+        assert not (folder / "postgres" / "postmaster.pid").exists()
         shutil.rmtree(folder, ignore_errors=True)

@@ -135,6 +135,17 @@ def test_locks_that_the_server_dropped_are_taken_again_and_count_as_broken(own: 
     wait_until_locked(restarted, 7, is_wanted=False)
 
 
+def test_hold_on_an_embedded_server_is_there_again_after_a_restart(own: OwnServer, restarted: Database) -> None:
+    holders = "select count(*) as n from pg_stat_activity where application_name = 'ensemble launcher'"
+    own.restart()
+    for _ in range(250):
+        with restarted.connection() as connection:
+            if connection.execute(holders).fetchone() == {"n": 1}:
+                return
+        threading.Event().wait(0.02)
+    pytest.fail("another process that leaves now would stop the server under this one")
+
+
 def test_session_whose_place_another_took_stays_closed(own: OwnServer, restarted: Database) -> None:
     asked = threading.Event()
 
