@@ -40,24 +40,24 @@ def provider_routes(
     keys: Mapping[str, str] | None = None,
 ) -> list[Route]:
     """The routes below ``/providers/{name}/v1``; `keys` by provider where one accepts another than ``sandbox``."""
-    counter, accepted = _Counter(world, clock, faults, calls, manners), keys or {}
+    reception, accepted = _Reception(world, clock, faults, calls, manners), keys or {}
     routes = []
     for provider in PROVIDERS:
         key, base = accepted.get(provider, SANDBOX_KEY), f"/providers/{provider}/v1"
         if provider == "anthropic":
             dialect: Dialect = MessagesDialect(key)
-            routes.append(Route(f"{base}/messages", counter.completion(dialect), methods=["POST"]))
+            routes.append(Route(f"{base}/messages", reception.completion(dialect), methods=["POST"]))
         else:
             dialect = ChatDialect(provider, key)
-            routes.append(Route(f"{base}/chat/completions", counter.completion(dialect), methods=["POST"]))
+            routes.append(Route(f"{base}/chat/completions", reception.completion(dialect), methods=["POST"]))
         if provider in _SEARCHING:
             searching = ResponsesDialect(provider, key)
-            routes.append(Route(f"{base}/responses", counter.completion(searching), methods=["POST"]))
-        routes.append(Route(f"{base}/models", counter.models(dialect)))
+            routes.append(Route(f"{base}/responses", reception.completion(searching), methods=["POST"]))
+        routes.append(Route(f"{base}/models", reception.models(dialect)))
     return routes
 
 
-class _Counter:
+class _Reception:
     """Where requests are handed in and replies handed out."""
 
     def __init__(

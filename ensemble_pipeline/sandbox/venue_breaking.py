@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from ensemble_pipeline.sandbox.breaking import broken
 from ensemble_pipeline.sandbox.counting import Calls
-from ensemble_pipeline.sandbox.faults import PAGE_KINDS, VENUE, Call, Fault, FaultKind, Faults
+from ensemble_pipeline.sandbox.faults import OF_THE_VENUE, PAGE_KINDS, VENUE, Call, Fault, FaultKind, Faults
 from ensemble_pipeline.sandbox.kalshi_routes import kalshi_error
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -38,7 +38,7 @@ class VenueFaults:
     def __init__(self, faults: Faults, calls: Calls) -> None:
         self._faults = faults
         self._calls = calls
-        self._rows_before: dict[str, list[Any]] = {}
+        self._before: dict[str, bytes] = {}
 
     def around(self, endpoint: Endpoint) -> Endpoint:
         """`endpoint`, as it answers under the faults that stand."""
@@ -61,19 +61,22 @@ class VenueFaults:
         return answer
 
     def _shown(self, request: Request, response: Response, fault: Fault | None) -> Response:
-        is_struck = fault is not None and (fault.kind in PAGE_KINDS or fault.kind in _MARKET_CHANGES)
-        name = request.url.path.rpartition("/")[2]
-        if response.status_code != 200 or not (is_struck or name in _LISTS):
+        if response.status_code != 200:
             return response
-        page = json.loads(bytes(response.body))
+        name, body = request.url.path.rpartition("/")[2], bytes(response.body)
+        before = self._before.get(name)
         if name in _LISTS:
-            before, self._rows_before[name] = self._rows_before.get(name, []), page[name]
-            if fault is not None and fault.kind in PAGE_KINDS:
-                _rearrange(page, name, fault.kind, before, request.query_params.get("cursor", ""))
-        if fault is not None and fault.kind in _MARKET_CHANGES:
+            self._before[name] = body
+        if fault is None or fault.kind not in OF_THE_VENUE:
+            return response
+        page = json.loads(body)
+        if fault.kind in PAGE_KINDS and name in _LISTS:
+            earlier = [] if before is None else json.loads(before)[name]
+            _rearrange(page, name, fault.kind, earlier, request.query_params.get("cursor", ""))
+        elif fault.kind in _MARKET_CHANGES:
             for found in _objects_in(page):
                 _MARKET_CHANGES[fault.kind](found)
-        return JSONResponse(page) if is_struck else response
+        return JSONResponse(page)
 
 
 def _rearrange(page: dict[str, Any], name: str, kind: FaultKind, before: list[Any], cursor: str) -> None:
