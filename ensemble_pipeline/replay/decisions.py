@@ -46,9 +46,8 @@ _ACTED_BEFORE = {
             "half_life_resolutions",
             "skill_spread",
             "segment_prior_events",
-            "health_failures",
-            "retry_probe_minutes",
             "max_attempts",
+            "decision_deadline_s",
             "show_market_price",
         }
     ),

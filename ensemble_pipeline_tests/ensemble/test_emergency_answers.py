@@ -29,10 +29,9 @@ from ensemble_pipeline_tests.sandbox.small_world import HOUR, START, make_market
 MINUTE = timedelta(minutes=1)
 TAG = "[EMERGENCY: EARLIER ANSWERS] "
 PROVIDERS = ("anthropic", "local", "openai", "openrouter", "xai")
+ENSEMBLE = {"exploration_share": 0, "market_weight": 0.5, "max_attempts": 1}
 # one failure is enough not to be asked for two days
-ENSEMBLE = {
-    "exploration_share": 0, "market_weight": 0.5, "retry_probe_minutes": 3000, "health_failures": 1, "max_attempts": 1,
-}  # fmt: skip
+BREAKER = {"failures": 1, "open_s": 180_000, "max_open_s": 180_000}
 # a trade of the first look would leave nothing to open later: each member would trade alone, all together would not
 SKIP_FIRST: dict[str, Any] = NO_COOLDOWN | dict.fromkeys(("min_edge_high", "min_edge_middle", "min_edge_low"), 0.2)
 THEN = NO_COOLDOWN | dict.fromkeys(("min_edge_high", "min_edge_middle", "min_edge_low"), 0.05)
@@ -81,7 +80,7 @@ def uses(play: Play) -> set[tuple[str, str, str]]:
 @pytest.fixture
 def play(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
     """A market that five models were asked about an hour ago and nobody traded, and another to fail on."""
-    sections: dict[str, Any] = {"ensemble": ENSEMBLE, "cache": SURE, "gates": SKIP_FIRST}
+    sections: dict[str, Any] = {"ensemble": ENSEMBLE, "breaker": BREAKER, "cache": SURE, "gates": SKIP_FIRST}
     with playing(database, monkeypatch, "A-1", "C-1", **sections) as made:
         made.scan()
         made.decide()
@@ -221,8 +220,8 @@ def test_run_taken_up_again_gives_an_old_answer_once_and_its_decision_keeps_the_
     assert asyncio.run(decide.consult(play.instance, context, plans)).reused > 0
     given = again(play)
     # by now everybody could be asked again
-    play.change(ensemble=ENSEMBLE | {"retry_probe_minutes": 0.001}, scan={"reassess_hours": 0})
-    later(play, 1 / 60)
+    with play.instance.database.connection() as connection:
+        connection.execute("update breakers set open_until = %s where state <> 'closed'", [play.clock.now()])
     recorded = play.decide()
     assert again(play) == given
     assert len(recorded.decisions) == 2

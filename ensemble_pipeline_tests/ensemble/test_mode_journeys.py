@@ -143,8 +143,9 @@ def test_mode_minimal_holds_one_position_at_a_time_whatever_was_opened_before(
 def test_emergency_is_noticed_by_the_next_batch_before_money_is_risked_and_ends_by_itself(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = OPTIONS["ensemble"] | {"health_failures": 1, "max_attempts": 1, "max_members": 5}
-    options = OPTIONS | {"ensemble": asked, "scan": {"reassess_hours": 0}}
+    asked = OPTIONS["ensemble"] | {"max_attempts": 1, "max_members": 5}
+    rests = {"failures": 1, "open_s": 1800, "max_open_s": 1800}
+    options = OPTIONS | {"ensemble": asked, "breaker": rests, "scan": {"reassess_hours": 0}}
     with playing(database, monkeypatch, "A-1", **options) as play:
         for provider in ("openai", "xai", "local"):
             play.fault(provider, "overloaded")
