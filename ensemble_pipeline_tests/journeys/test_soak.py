@@ -30,11 +30,11 @@ from ensemble_pipeline_tests.journeys.soaking import Growth, Looker, Sample
 
 MINUTES = float(os.environ.get("ENSEMBLE_SOAK_MINUTES", "30"))
 LOOK_EVERY_S = 15.0
-# prices of all open markets move every 43 seconds: no multiple of the time between two looks
-SPEED = 500.0
+# all prices move every 90 seconds, and most markets are due then; learning, watching and marking come in between
+SPEED = 240.0
 MARKETS_PER_DAY = 30
-# the world must not end before the soak, however long its start takes
-DAYS = int((MINUTES + 15) * 60 * SPEED / 86_400)
+# towards its end a world opens no markets; that must lie beyond the soak, however long its start takes
+DAYS = int((MINUTES + 15) * 60 * SPEED / 86_400) + 6
 VARIABLES = {
     # money or an earlier look on the same day must not keep anybody from being asked
     **{f"ENSEMBLE_BUDGET__{name}_USD": "unlimited" for name in ("DAY_SOFT", "DAY_HARD", "MARKET_DAY")},
@@ -167,6 +167,6 @@ def test_books_come_out_even_and_nothing_is_left_behind(soaked: Soaked) -> None:
 
 def test_decisions_went_on_at_a_high_rate_though_calls_failed(soaked: Soaked) -> None:
     first, last = soaked.samples[0], soaked.samples[-1]
-    assert last.decisions - first.decisions >= 20 * MINUTES
+    assert last.decisions - first.decisions >= 10 * MINUTES
     assert last.unanswered - first.unanswered >= 0.02 * (last.calls - first.calls) > 0
     assert last.failed_runs == 0
