@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 
+from benchmarks._parts.sandbox import PRIMARY
 from ensemble_pipeline.domain import CallStatus, Market, MarketStatus
 from ensemble_pipeline.errors import BudgetRefusedError
 from ensemble_pipeline.providers.manager import ProviderManager
@@ -21,7 +22,7 @@ from ensemble_pipeline.store.database import AsyncDatabase, Database
 from ensemble_pipeline.store.ledger import Booking, Ledger
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
-UNLIMITED = Limits(10**15, 10**15, 10**15, 10**15, {"xai": 10**15}, {"cedar-pro": 10**15})
+UNLIMITED = Limits(10**15, 10**15, 10**15, 10**15, {"xai": 10**15}, {PRIMARY: 10**15})
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def _pairs(task: Task, pool: AsyncDatabase, _: ProviderManager) -> Each:
 
     async def each(number: int) -> bool:
         if number >= 0:
-            call = BudgetCall(task.snapshot_id, task.market_id, "xai", "cedar-pro", 10, NOW)
+            call = BudgetCall(task.snapshot_id, task.market_id, "xai", PRIMARY, 10, NOW)
             await ledger.close(Closing(await ledger.reserve(call), NOW.date(), "settled", 5), NOW)
         return True
 
@@ -185,9 +186,9 @@ def _settings(task: Task) -> Settings:
 def _member() -> MemberSettings:
     return MemberSettings.model_validate(
         {
-            "name": "cedar-pro",
+            "name": PRIMARY,
             "provider": "xai",
-            "model": "cedar-pro",
+            "model": PRIMARY,
             "input_usd_per_mtok": "2",
             "output_usd_per_mtok": "6",
         }
