@@ -129,14 +129,14 @@ def test_day_over_http_goes_from_five_members_to_none(database: Database, monkey
                         "select held_micro_usd + spent_micro_usd as n from budget_accounts where scope = 'day'"
                     )
                 )
-                # another run's calls, under way
+                # another run's calls, under way, about a market that nobody else is asked about
                 hold(
                     connection,
                     call_of(
-                        1,
+                        5,
                         max(0, int(committed * USD) - spent),
                         model="xai-model",
-                        market="kalshi:A-1",
+                        market="kalshi:E-1",
                         at=play.clock.now(),
                     ),
                 )
