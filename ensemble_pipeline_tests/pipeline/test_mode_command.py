@@ -18,8 +18,9 @@ from ensemble_pipeline.settings import load_settings
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.world_clock import StoredClock
 from ensemble_pipeline.store.worlds import claim_world
-from ensemble_pipeline_tests.ensemble.history import put_call, put_forecasts, table
+from ensemble_pipeline_tests.ensemble.history import table
 from ensemble_pipeline_tests.ensemble.parts import instance_of, settings_of
+from ensemble_pipeline_tests.ensemble.test_health import tell
 from ensemble_pipeline_tests.journeys.running import environment
 from ensemble_pipeline_tests.store.rows import NOW
 
@@ -117,10 +118,7 @@ def test_mode_lasts_as_long_as_is_written(ensemble: Command, database: Database,
 
 def test_asset_of_health_reviews_the_mode_and_shows_it(database: Database) -> None:
     instance = instance_of(settings_of("a", "b"), database, SteppedClock(NOW))
-    snapshot = put_forecasts(database, {"a": 0.5})
-    with database.connection() as connection:
-        for attempt in (2, 3, 4):
-            put_call(connection, snapshot, "a", attempt=attempt, status="failed")
+    tell(database, "a", "failure", times=3)
     done = dg.materialize([model_health], resources={"ensemble": EnsembleResource.of(instance)})
     [event] = done.get_asset_materialization_events()
     assert event.materialization.metadata["operating_mode"].value == "minimal"
