@@ -260,6 +260,7 @@ def normal_histories(loss: float, n: int, events: int = 400) -> list[FloatArray]
     return [np.random.default_rng(seed).normal(loss, 0.05, events) for seed in range(n)]
 
 
+@pytest.mark.slow
 def test_markets_that_lose_are_allowed_at_any_look_in_few_histories() -> None:
     assert share_allowed(normal_histories(0.02, 60)) <= 0.05
 

@@ -103,7 +103,8 @@ def test_status_after_the_end_tells_the_same_in_text_and_json(played: Played) ->
     assert "$0.0000 held" in as_text.out
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 3])
 def test_run_killed_at_random_calls_differs_from_an_unkilled_one_by_the_calls_that_were_cut_off_alone(
     played: Played, kills: int
 ) -> None:

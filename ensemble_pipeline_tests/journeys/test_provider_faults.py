@@ -135,6 +135,7 @@ def _every_row(folder: Path) -> list[tuple[str, str]]:
         ]
 
 
+@pytest.mark.slow
 def test_world_waits_for_a_venue_that_is_out_for_a_while_and_loses_no_forecast(tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "archive", [QUESTION], [FORECAST], [PRICE])
     with data_folder() as folder:

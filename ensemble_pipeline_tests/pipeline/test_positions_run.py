@@ -95,6 +95,7 @@ class Ahead:
         return at + HOUR
 
 
+@pytest.mark.slow
 def test_headless_world_marks_at_every_instant_while_a_position_is_open_and_ends(
     play: Play, dagster_instance: dg.DagsterInstance
 ) -> None:

@@ -677,6 +677,7 @@ def test_real_command_refuses_in_one_message_and_walks_in_one_line(tmp_path: Pat
     assert not (tmp_path / "other.json").exists()
 
 
+@pytest.mark.slow
 def test_memory_grows_no_faster_than_the_archive(tmp_path: Path) -> None:
     def peak(n: int) -> int:
         old = [replace(it, resolves=24 + 24 * (i % 4)) for i, it in enumerate(settled_before(n))]
