@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from ensemble_pipeline.domain import EarlierAnswer, Strategy
 from ensemble_pipeline.ensemble.answer_formats import FormatLadder
-from ensemble_pipeline.ensemble.asking import Questions, read_questions
+from ensemble_pipeline.ensemble.asking import read_questions
 from ensemble_pipeline.ensemble.cache_evidence import bounds_of
 from ensemble_pipeline.ensemble.calling import Caller, Outcome
 from ensemble_pipeline.ensemble.context import BatchContext
@@ -34,7 +34,7 @@ from ensemble_pipeline.store import answer_cache, budget, calls, decisions
 from ensemble_pipeline.store.answer_cache import CacheUse, UseOutcome
 from ensemble_pipeline.store.calls import Attempts
 from ensemble_pipeline.store.database import AsyncDatabase
-from ensemble_pipeline.store.locks import SnapshotLocks, locked_snapshots
+from ensemble_pipeline.store.locks import locked_snapshots
 from ensemble_pipeline.store.worlds import is_live
 
 T = TypeVar("T")
@@ -79,7 +79,8 @@ async def consult(instance: Instance, context: BatchContext, plans: Sequence[Pla
             instance.database.async_pool() as database,
             ProviderManager(instance.settings, os.environ, formats.in_force, as_of) as manager,
         ):
-            asking = _Asking(instance, context, questions, database, manager, made, formats, locks)
+            caller = Caller(instance, context, questions, database, manager, formats, locks)
+            asking = _Asking(instance, context, database, caller, made)
             open_plans = [plan for plan in plans if plan.members and plan.snapshot.snapshot_id not in decided]
             outcomes = await _all_to_their_end(*(asking.ask_all(plan) for plan in open_plans))
     counts = Counter(outcome for of_plan in outcomes for outcome in of_plan)
@@ -109,18 +110,15 @@ class _Asking:
         self,
         instance: Instance,
         context: BatchContext,
-        questions: Questions,
         database: AsyncDatabase,
-        manager: ProviderManager,
+        caller: Caller,
         made: dict[tuple[int, str], Attempts],
-        formats: FormatLadder,
-        locks: SnapshotLocks,
     ) -> None:
         self._instance = instance
         self._context = context
         self._database = database
         self._made = made
-        self._caller = Caller(instance, context, questions, database, manager, formats, locks)
+        self._caller = caller
         self._fallback = FallbackManager(instance)
         self._engine = engine_of(instance.settings.policy, context)
         self._bounds = bounds_of(instance.settings.cache)

@@ -31,14 +31,13 @@ def watch_health(instance: Instance) -> AlertChange:
 
 
 def _open(it: Breaker, now: datetime) -> Alert:
-    is_provider = it.model_id == breakers.PROVIDER
     until = "" if it.open_until is None else it.open_until.isoformat()
     tries = f"One call may try from {until} on." if it.is_open_at(now) else "The next call that asks it is a try."
     return Alert(
         kind="breaker_open",
-        subject=it.provider if is_provider else it.model_id,
-        severity="error" if is_provider else "warning",
-        cause=f"{it.provider if is_provider else it.model_id} is not asked since {it.since}: {it.cause}",
+        subject=it.name,
+        severity="error" if it.model_id == breakers.PROVIDER else "warning",
+        cause=f"{it.name} is not asked since {it.since}: {it.cause}",
         action=f"{tries} Others are asked meanwhile. If the cause names a key, an account or a model that is gone, "
         "mend that, then `ensemble breakers close` has it asked at once.",
         evidence={"consecutive_failures": it.consecutive_failures, "open_until": until},

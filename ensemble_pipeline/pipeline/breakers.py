@@ -28,17 +28,17 @@ def close_breaker(name: str, cause: str) -> str:
     if not cause.strip():
         raise InputError("a breaker is closed for a cause: say it with --cause")
     with current_instance() as instance, instance.database.connection() as connection:
-        known = breakers.all_breakers(connection)
-        wanted = [it for it in known.values() if name == (it.provider if it.model_id == PROVIDER else it.model_id)]
+        known = breakers.all_breakers(connection).values()
+        wanted = [it for it in known if it.name == name]
         if not wanted:
-            names = sorted({it.provider if it.model_id == PROVIDER else it.model_id for it in known.values()})
+            names = sorted({it.name for it in known})
             raise InputError(f"no breaker is that of {name!r}; there are: {', '.join(names) or 'none yet'}")
         closed = [it for it in wanted if breakers.close_by_hand(connection, it, cause, instance.clock.now())]
     return f"{name} may be asked" if closed else f"the breaker of {name} was closed already"
 
 
 def _line(it: Breaker) -> str:
-    name = f"{it.provider} (provider)" if it.model_id == PROVIDER else it.model_id
+    name = f"{it.name} (provider)" if it.model_id == PROVIDER else it.name
     if it.state == "closed":
         return f"{name:<32} closed     {it.consecutive_failures} failures in a row"
     return f"{name:<32} {it.state:<10} since {it.since}, one call may try from {it.open_until} on: {it.cause}"

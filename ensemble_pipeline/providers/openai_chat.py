@@ -15,7 +15,7 @@ from ensemble_pipeline.providers.http_errors import bad_reply
 from ensemble_pipeline.providers.prices import Rates, highest_rates
 from ensemble_pipeline.providers.reported_cost import reported_cost
 from ensemble_pipeline.providers.texts import storable
-from ensemble_pipeline.providers.wire import Fields, Wire, read_catalogue, read_usage
+from ensemble_pipeline.providers.wire import Fields, Wire, bounded_usage, read_catalogue, read_usage
 from ensemble_pipeline.settings import MemberSettings
 
 
@@ -123,16 +123,11 @@ def _read_usage(usage: Fields) -> Usage:
     prompt_tokens = usage.tokens("prompt_tokens")
     completion_tokens = usage.tokens("completion_tokens", 0)
     total_tokens = usage.tokens("total_tokens", prompt_tokens + completion_tokens)
-    prompt_details = usage.optional_child("prompt_tokens_details")
-    cached = min(prompt_details.tokens("cached_tokens", 0), prompt_tokens)
-    output_tokens = max(completion_tokens, total_tokens - prompt_tokens)
-    reasoning = usage.optional_child("completion_tokens_details").tokens("reasoning_tokens", 0)
-    return Usage(
+    return bounded_usage(
         input_tokens=prompt_tokens,
         # xAI leaves reasoning out of completion_tokens, OpenAI counts it in; the total always holds it
-        output_tokens=output_tokens,
-        cached_input_tokens=cached,
-        reasoning_tokens=min(reasoning, output_tokens),
-        cache_write_tokens=min(prompt_details.tokens("cache_write_tokens", 0), prompt_tokens - cached),
+        output_tokens=max(completion_tokens, total_tokens - prompt_tokens),
+        input_details=usage.optional_child("prompt_tokens_details"),
+        output_details=usage.optional_child("completion_tokens_details"),
         web_searches=usage.optional_child("server_tool_use").tokens("web_search_requests", 0),
     )

@@ -11,7 +11,7 @@ from ensemble_pipeline.providers.answers import ANSWER_SCHEMA, ANSWER_SCHEMA_NAM
 from ensemble_pipeline.providers.base import Prompt, RawReply
 from ensemble_pipeline.providers.reported_cost import reported_cost
 from ensemble_pipeline.providers.texts import storable
-from ensemble_pipeline.providers.wire import Fields, Wire, read_usage
+from ensemble_pipeline.providers.wire import Fields, Wire, bounded_usage, read_usage
 from ensemble_pipeline.settings import MemberSettings
 
 # opening a page it found, and looking through it, is part of a search and not paid by itself
@@ -108,15 +108,10 @@ def _read_sources(top: Fields, items: list[Fields], parts: list[Fields]) -> tupl
 
 
 def _read_usage(usage: Fields, searches: int) -> Usage:
-    input_tokens, output_tokens = usage.tokens("input_tokens"), usage.tokens("output_tokens")
-    details = usage.optional_child("input_tokens_details")
-    cached = min(details.tokens("cached_tokens", 0), input_tokens)
-    reasoning = usage.optional_child("output_tokens_details").tokens("reasoning_tokens", 0)
-    return Usage(
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        cached_input_tokens=cached,
-        reasoning_tokens=min(reasoning, output_tokens),
-        cache_write_tokens=min(details.tokens("cache_write_tokens", 0), input_tokens - cached),
+    return bounded_usage(
+        input_tokens=usage.tokens("input_tokens"),
+        output_tokens=usage.tokens("output_tokens"),
+        input_details=usage.optional_child("input_tokens_details"),
+        output_details=usage.optional_child("output_tokens_details"),
         web_searches=searches,
     )

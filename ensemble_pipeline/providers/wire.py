@@ -219,6 +219,21 @@ def read_usage(top: Fields, read: Callable[[Fields], Usage]) -> Usage | None:
     return usage if usage.input_tokens + usage.output_tokens <= MAX_TOKENS_PER_CALL else None
 
 
+def bounded_usage(
+    input_tokens: int, output_tokens: int, input_details: Fields, output_details: Fields, web_searches: int
+) -> Usage:
+    """The usage of an OpenAI-shaped reply; what was cached, written and thought is part of the counts it belongs to."""
+    cached = min(input_details.tokens("cached_tokens", 0), input_tokens)
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_input_tokens=cached,
+        reasoning_tokens=min(output_details.tokens("reasoning_tokens", 0), output_tokens),
+        cache_write_tokens=min(input_details.tokens("cache_write_tokens", 0), input_tokens - cached),
+        web_searches=web_searches,
+    )
+
+
 def read_catalogue(reply: WireReply, endpoint: Endpoint) -> ModelCatalogue:
     """The reply to GET /models, which all known providers shape alike."""
     rows = Fields(reply.data, endpoint).objects("data")

@@ -83,6 +83,11 @@ class Breaker:
     since: datetime | None
     open_until: datetime | None
 
+    @property
+    def name(self) -> str:
+        """Whose it is: the model's, or the provider's."""
+        return self.provider if self.model_id == PROVIDER else self.model_id
+
     def is_open_at(self, at: datetime) -> bool:
         """Whether no call may leave at `at`."""
         return self.open_until is not None and self.open_until > at

@@ -1,50 +1,23 @@
 """`ensemble breakers`, and the alerts and checks on models that are left alone."""
 
-from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
-from click.testing import CliRunner
 
-from ensemble_pipeline.cli import cli
 from ensemble_pipeline.clock import SteppedClock
 from ensemble_pipeline.ensemble.health_alerts import watch_health
 from ensemble_pipeline.errors import InputError
 from ensemble_pipeline.pipeline.checks import answers_come_in_time, enough_models_available, no_breaker_open
 from ensemble_pipeline.pipeline.resources import EnsembleResource
-from ensemble_pipeline.settings import load_settings
 from ensemble_pipeline.store import alerts, health
 from ensemble_pipeline.store.breakers import PROVIDER
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.health import Probe
-from ensemble_pipeline.store.world_clock import StoredClock
-from ensemble_pipeline.store.worlds import claim_world
 from ensemble_pipeline_tests.ensemble.history import NOW, put_call, put_forecasts, table
 from ensemble_pipeline_tests.ensemble.parts import instance_of, settings_of
 from ensemble_pipeline_tests.ensemble.test_health import tell
-from ensemble_pipeline_tests.journeys.running import environment
-
-Command = Callable[..., str]
-
-
-@pytest.fixture
-def ensemble(database: Database, tmp_path: Path) -> Iterator[Command]:
-    """Run a command in this process and say what it printed."""
-    with database.connection() as connection:
-        claim_world(connection, "live", "live")
-    StoredClock(database).start_stepped(NOW)
-
-    def command(*words: str) -> str:
-        load_settings.cache_clear()
-        settings = environment(tmp_path, {"ENSEMBLE_DATABASE_URL": database.url})
-        done = CliRunner().invoke(cli, words, env=settings, catch_exceptions=False)
-        assert (done.exit_code, done.stderr) == (0, "")
-        return done.stdout
-
-    yield command
-    load_settings.cache_clear()
+from ensemble_pipeline_tests.pipeline.conftest import Command, said
 
 
 def checked(database: Database, check: dg.AssetChecksDefinition, **options: object) -> dg.AssetCheckResult:
@@ -54,30 +27,30 @@ def checked(database: Database, check: dg.AssetChecksDefinition, **options: obje
     return found
 
 
-def test_breakers_are_shown_with_their_causes(database: Database, ensemble: Command) -> None:
-    assert ensemble("breakers", "show") == "nobody was asked yet\n"
+def test_breakers_are_shown_with_their_causes(database: Database, command: Command) -> None:
+    assert said(command("breakers", "show")) == "nobody was asked yet\n"
     tell(database, "a", "failure", times=3)
     tell(database, "b", "failure")
-    shown = ensemble("breakers", "show").splitlines()
+    shown = said(command("breakers", "show")).splitlines()
     assert [line.split()[:2] for line in shown] == [["local", "(provider)"], ["a", "open"], ["b", "closed"]]
     assert shown[1].endswith("it broke")
 
 
-def test_breaker_closed_by_hand_is_closed_with_its_cause_and_once(database: Database, ensemble: Command) -> None:
+def test_breaker_closed_by_hand_is_closed_with_its_cause_and_once(database: Database, command: Command) -> None:
     tell(database, PROVIDER, "shut")
-    assert ensemble("breakers", "close", "local", "--cause", "topped up") == "local may be asked\n"
-    assert "closed already" in ensemble("breakers", "close", "local", "--cause", "again")
+    assert said(command("breakers", "close", "local", "--cause", "topped up")) == "local may be asked\n"
+    assert "closed already" in said(command("breakers", "close", "local", "--cause", "again"))
     causes = [row["cause"] for row in table(database, "breaker_transitions", "transition_id")]
     assert causes == ["it broke", "by hand: topped up"]
 
 
 @pytest.mark.parametrize(("name", "cause", "says"), [("nobody", "x", "no breaker"), ("a", " ", "--cause")])
 def test_breaker_that_is_not_there_or_has_no_cause_is_refused(
-    database: Database, ensemble: Command, name: str, cause: str, says: str
+    database: Database, command: Command, name: str, cause: str, says: str
 ) -> None:
     tell(database, "a", "failure")
     with pytest.raises(InputError, match=says):
-        ensemble("breakers", "close", name, "--cause", cause)
+        said(command("breakers", "close", name, "--cause", cause))
 
 
 def test_open_breaker_and_unreachable_provider_raise_alerts_that_end_with_them(database: Database) -> None:

@@ -1,68 +1,38 @@
 """`ensemble mode`, as a person and as a machine use it; and where else the mode is shown and reviewed."""
 
 import json
-from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
-from click.testing import CliRunner, Result
 
-from ensemble_pipeline.cli import cli
 from ensemble_pipeline.clock import SteppedClock
 from ensemble_pipeline.errors import InputError
 from ensemble_pipeline.pipeline.assets.monitoring import model_health
 from ensemble_pipeline.pipeline.resources import EnsembleResource
-from ensemble_pipeline.settings import load_settings
 from ensemble_pipeline.store.database import Database
-from ensemble_pipeline.store.world_clock import StoredClock
-from ensemble_pipeline.store.worlds import claim_world
 from ensemble_pipeline_tests.ensemble.history import table
 from ensemble_pipeline_tests.ensemble.parts import instance_of, settings_of
 from ensemble_pipeline_tests.ensemble.test_health import tell
-from ensemble_pipeline_tests.journeys.running import environment
+from ensemble_pipeline_tests.pipeline.conftest import Command, said
 from ensemble_pipeline_tests.store.rows import NOW
 
 # Dagster asks pydantic for the fields of a resource by their old name
 pytestmark = pytest.mark.filterwarnings("ignore:The `__fields__` attribute is deprecated")
 
-Command = Callable[..., Result]
 
-
-@pytest.fixture
-def ensemble(database: Database, tmp_path: Path) -> Iterator[Command]:
-    """Run a command in this process, in a world whose clock stands still."""
-    with database.connection() as connection:
-        claim_world(connection, "live", "live")
-    StoredClock(database).start_stepped(NOW)
-
-    def command(*words: str) -> Result:
-        load_settings.cache_clear()
-        settings = environment(tmp_path, {"ENSEMBLE_DATABASE_URL": database.url})
-        return CliRunner().invoke(cli, words, env=settings, catch_exceptions=False)
-
-    yield command
-    load_settings.cache_clear()
-
-
-def said(done: Result) -> str:
-    assert (done.exit_code, done.stderr) == (0, "")
-    return done.stdout
-
-
-def test_mode_without_a_name_shows_what_is_in_force_and_changes_nothing(ensemble: Command, database: Database) -> None:
-    assert said(ensemble("mode")) == "normal, by evidence: nothing calls for another mode\n"
+def test_mode_without_a_name_shows_what_is_in_force_and_changes_nothing(command: Command, database: Database) -> None:
+    assert said(command("mode")) == "normal, by evidence: nothing calls for another mode\n"
     assert table(database, "operating_modes", "mode_id") == []
 
 
-def test_mode_that_is_set_is_shown_with_cause_time_and_who_set_it_until_normal_ends_it(ensemble: Command) -> None:
-    shown = said(ensemble("mode", "conservative", "--cause", "new keys", "--for", "1h30m")).splitlines()
+def test_mode_that_is_set_is_shown_with_cause_time_and_who_set_it_until_normal_ends_it(command: Command) -> None:
+    shown = said(command("mode", "conservative", "--cause", "new keys", "--for", "1h30m")).splitlines()
     assert shown == [
         "conservative since 2026-03-02T12:30:00+00:00, until 2026-03-02T14:00:00+00:00, by hand: new keys",
         "2026-03-02T12:30:00+00:00  hand     conservative new keys until 2026-03-02T14:00:00+00:00",
     ]
-    state = json.loads(said(ensemble("mode", "--json")))
+    state = json.loads(said(command("mode", "--json")))
     assert state["in_force"] == {
         "mode": "conservative",
         "cause": "new keys",
@@ -70,14 +40,14 @@ def test_mode_that_is_set_is_shown_with_cause_time_and_who_set_it_until_normal_e
         "since": NOW.isoformat(),
         "until": (NOW + timedelta(minutes=90)).isoformat(),
     }
-    assert "mode           conservative since" in said(ensemble("status"))
-    assert "operating_mode (conservative)" in said(ensemble("status"))
-    assert said(ensemble("mode", "normal", "--cause", "done")).startswith("normal since")
-    assert [it["mode"] for it in json.loads(said(ensemble("mode", "--json")))["transitions"]] == [
+    assert "mode           conservative since" in said(command("status"))
+    assert "operating_mode (conservative)" in said(command("status"))
+    assert said(command("mode", "normal", "--cause", "done")).startswith("normal since")
+    assert [it["mode"] for it in json.loads(said(command("mode", "--json")))["transitions"]] == [
         "normal",
         "conservative",
     ]
-    assert "alerts         none" in said(ensemble("status"))
+    assert "alerts         none" in said(command("status"))
 
 
 @pytest.mark.parametrize(
@@ -93,25 +63,25 @@ def test_mode_that_is_set_is_shown_with_cause_time_and_who_set_it_until_normal_e
     ],
 )
 def test_mode_that_is_named_wrongly_is_refused_with_what_to_write(
-    ensemble: Command, database: Database, words: list[str], named: str
+    command: Command, database: Database, words: list[str], named: str
 ) -> None:
-    done = ensemble("mode", *words)
+    done = command("mode", *words)
     assert done.exit_code == 2
     assert named in done.stderr
     assert table(database, "operating_modes", "mode_id") == []
 
 
 @pytest.mark.parametrize("words", [["minimal", "--cause", " "], ["minimal", "--cause", "x", "--for", "0h"]])
-def test_mode_without_cause_or_length_is_refused(ensemble: Command, words: list[str]) -> None:
+def test_mode_without_cause_or_length_is_refused(command: Command, words: list[str]) -> None:
     with pytest.raises(InputError):
-        ensemble("mode", *words)
+        command("mode", *words)
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1d", 86_400), ("1d2h", 93_600)]
 )
-def test_mode_lasts_as_long_as_is_written(ensemble: Command, database: Database, text: str, seconds: int) -> None:
-    said(ensemble("mode", "minimal", "--cause", "x", "--for", text))
+def test_mode_lasts_as_long_as_is_written(command: Command, database: Database, text: str, seconds: int) -> None:
+    said(command("mode", "minimal", "--cause", "x", "--for", text))
     [row] = table(database, "operating_modes", "mode_id")
     assert row["expires_at"] - row["since"] == timedelta(seconds=seconds)
 

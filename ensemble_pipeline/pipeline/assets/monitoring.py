@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -13,6 +13,7 @@ from ensemble_pipeline.pipeline.tables import markdown_table
 
 if TYPE_CHECKING:
     from ensemble_pipeline.ensemble.instance import Instance
+    from ensemble_pipeline.store.database import Row
     from ensemble_pipeline.store.health import ModelHealth
 
 _HISTORY = timedelta(days=7)
@@ -40,35 +41,38 @@ async def model_health(ensemble: EnsembleResource) -> dg.MaterializeResult[None]
     readings = await manager.record_health()
     mode = manager.review_mode({it.model_name: it for it in readings})
     change = watch_health(instance)
+    now = instance.clock.now()
     with instance.database.connection() as connection:
-        changes = transitions_since(connection, instance.clock.now() - _HISTORY)
+        # a breaker may have been opened before what is shown
+        changes = transitions_since(connection, now - 2 * _HISTORY)
     return dg.MaterializeResult(
         metadata={
             "operating_mode": str(mode.mode),
             "operating_mode_cause": mode.cause,
             "unavailable": sum(not reading.is_available for reading in readings),
-            "breakers": _history(instance, readings),
+            "breakers": _history(instance, readings, changes, now),
             "models": markdown_table([asdict(reading) for reading in readings]),
-            "changes": markdown_table([dict(row) for row in reversed(changes)]),
+            "changes": markdown_table([row for row in reversed(changes) if row["at"] >= now - _HISTORY]),
             "alerts_raised": change.raised,
             "alerts_resolved": change.resolved,
         }
     )
 
 
-def _history(instance: "Instance", readings: "Sequence[ModelHealth]") -> dg.MarkdownMetadataValue:
+def _history(
+    instance: "Instance", readings: "Sequence[ModelHealth]", changes: "Sequence[Row]", now: datetime
+) -> dg.MarkdownMetadataValue:
     from ensemble_pipeline.pipeline.plots import HealthStrip, health_history
-    from ensemble_pipeline.store.breakers import PROVIDER, transitions_since
+    from ensemble_pipeline.store.breakers import PROVIDER
 
-    now = instance.clock.now()
-    with instance.database.connection() as connection:
-        # a breaker may have been opened before what is shown
-        rows = transitions_since(connection, now - 2 * _HISTORY)
+    by_breaker: dict[tuple[str, str], list[tuple[datetime, str]]] = {}
+    for row in changes:
+        by_breaker.setdefault((row["provider"], row["model_id"]), []).append((row["at"], row["to_state"]))
     providers = {member.name: member.provider for member in instance.settings.enabled_members}
     strips = [
         HealthStrip(
             it.model_name,
-            [(row["at"], row["to_state"]) for row in rows if row["model_id"] == it.model_name],
+            by_breaker.get((providers[it.model_name], it.model_name), []),
             it.calls,
             it.success_share,
             it.p95_response_time_ms,
@@ -76,12 +80,8 @@ def _history(instance: "Instance", readings: "Sequence[ModelHealth]") -> dg.Mark
         for it in readings
     ]
     of_providers = [
-        HealthStrip(f"{name} (provider)", changes)
+        HealthStrip(f"{name} (provider)", by_breaker[name, PROVIDER])
         for name in sorted(set(providers.values()))
-        if (
-            changes := [
-                (row["at"], row["to_state"]) for row in rows if (row["provider"], row["model_id"]) == (name, PROVIDER)
-            ]
-        )
+        if (name, PROVIDER) in by_breaker
     ]
     return health_history([*strips, *of_providers], now - _HISTORY, now)
