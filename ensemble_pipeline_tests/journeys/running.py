@@ -168,7 +168,7 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def wait_for(what: str, look: Callable[[], _T], timeout_s: float, process: "subprocess.Popen[str] | None" = None) -> _T:
-    """Look again and again until there is something to see; fails after `timeout_s`, or when `process` ended."""
+    """Look again, ever less often, until there is something; fails after `timeout_s`, or when `process` ended."""
     watch, pause = Stopwatch(), threading.Event()
     while True:
         seen = look()
@@ -176,7 +176,8 @@ def wait_for(what: str, look: Callable[[], _T], timeout_s: float, process: "subp
             return seen
         assert process is None or process.poll() is None, f"ended with {process.returncode} before: {what}"
         assert watch.elapsed_s() < timeout_s, f"not within {timeout_s} s: {what}"
-        pause.wait(0.02)
+        # each look costs a connection, which those who are looked at could use
+        pause.wait(min(0.02 + watch.elapsed_s() / 50, 0.25))
 
 
 def peek(folder: Path, statement: str) -> list[dict[str, Any]]:
