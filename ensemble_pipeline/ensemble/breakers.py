@@ -8,12 +8,15 @@ import asyncio
 import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from ensemble_pipeline.domain import CallStatus, ModelReply
 from ensemble_pipeline.ensemble.deadline import Deadline
 from ensemble_pipeline.errors import (
+    BadReplyError,
     BreakerOpenError,
     CredentialsError,
     DeadlineError,
@@ -21,6 +24,7 @@ from ensemble_pipeline.errors import (
     ModelGoneError,
     OutOfCreditError,
     ProviderError,
+    ProviderUnavailableError,
     RateLimitedError,
 )
 from ensemble_pipeline.settings import BreakerSettings
@@ -34,6 +38,7 @@ _MOST_TOGETHER = 64
 _HOLDS_S = 0.1
 _FORBIDDEN = 403
 _Key = tuple[str, str]
+T = TypeVar("T")
 
 
 class Breakers:
@@ -64,13 +69,12 @@ class Breakers:
             return _TRUSTED
         said = await self._ask(ask)
         if said.verdict == "wait":
+            async with _within(deadline, ask):
+                await self._queues[_key(ask)].acquire()
             try:
-                async with deadline.bounds(), self._queues[_key(ask)]:
-                    said = await self._wait(ask, deadline)
-            except TimeoutError:
-                raise DeadlineError(
-                    f"{ask.model_id} is not asked: calls to it that are under way had no outcome before the deadline"
-                ) from None
+                said = await self._wait(ask, deadline)
+            finally:
+                self._queues[_key(ask)].release()
         if said.verdict == "open":
             raise BreakerOpenError(f"{ask.model_id} is not asked: its breaker is open ({said.said})")
         return said
@@ -96,12 +100,17 @@ class Breakers:
             return
         async with self._database.statement() as connection:
             await breakers.report(connection, report, now, self._rules)
-        self._vouched.pop(_key(ask), None)
-        if report.of_model == "success":
+        if {report.of_provider, report.of_model} - _UNTROUBLED:
+            # the next answer of any of its models is news again
+            _forget(self._vouched, ask.provider)
+        elif report.of_model == "success":
             self._vouched[_key(ask)] = now
-        for key in [key for key in self._verdicts if key[0] == ask.provider]:
-            del self._verdicts[key]
+        _forget(self._verdicts, ask.provider)
         self._news.pop(ask.provider, asyncio.Event()).set()
+
+    def keeps_back(self, error: ProviderError) -> bool:
+        """Whether the next call will wait here for as long as the provider asked in `error`."""
+        return self._is_heeded and isinstance(error, RateLimitedError)
 
     async def note_not_made(self, ask: Ask, cause: str) -> None:
         """Keep why a member was not asked."""
@@ -111,17 +120,22 @@ class Breakers:
     async def _wait(self, ask: Ask, deadline: Deadline) -> Admission:
         """Ask again until there is more to be said than that one has to wait; one call of a model at a time does."""
         while (said := await self._ask(ask)).verdict == "wait":
-            if said.wait_s is None:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news[ask.provider].wait(), _HOLDS_S)
-            elif said.wait_s < deadline.left_s():
-                await asyncio.sleep(said.wait_s)
-            else:
+            if said.wait_s is not None and said.wait_s >= deadline.left_s():
                 raise DeadlineError(
                     f"{ask.model_id} is not asked: {ask.provider} wants {said.wait_s:.1f} s of patience, and the "
                     f"decision has {deadline.left_s():.1f} s left ({said.said})"
                 )
+            # only this is cut off: a question under way may come back with a trial, which somebody has to end
+            async with _within(deadline, ask):
+                await self._pause(ask.provider, said.wait_s)
         return said
+
+    async def _pause(self, provider: str, wait_s: float | None) -> None:
+        if wait_s is not None:
+            await asyncio.sleep(wait_s)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news[provider].wait(), _HOLDS_S)
 
     async def _ask(self, ask: Ask) -> Admission:
         at = asyncio.get_running_loop().time()
@@ -135,7 +149,7 @@ class Breakers:
 
     def _is_worth_telling(self, report: Report, now: datetime) -> bool:
         """A success among successes changes nothing, but for its being the last one known."""
-        if report.trial_id is not None or {report.of_provider, report.of_model} - {"success", "none"}:
+        if report.trial_id is not None or {report.of_provider, report.of_model} - _UNTROUBLED:
             return True
         vouched = self._vouched.get((report.provider, report.model_id))
         return report.of_model == "success" and (vouched is None or now - vouched >= self._rules.trusted / 3)
@@ -152,6 +166,23 @@ class Breakers:
 
 _TRUSTED = Admission("trusted")
 _UNHEARD = Admission("wait")
+_UNTROUBLED = frozenset({"success", "none"})
+
+
+@asynccontextmanager
+async def _within(deadline: Deadline, ask: Ask) -> AsyncIterator[None]:
+    try:
+        async with deadline.bounds():
+            yield
+    except TimeoutError:
+        raise DeadlineError(
+            f"{ask.model_id} is not asked: calls to it that are under way had no outcome before the deadline"
+        ) from None
+
+
+def _forget(known: dict[_Key, T], provider: str) -> None:
+    for key in [key for key in known if key[0] == provider]:
+        del known[key]
 
 
 def _key(ask: Ask) -> _Key:
@@ -195,4 +226,7 @@ def _outcomes(error: ProviderError) -> tuple[Outcome, Outcome]:
         return "none", "shut"
     if isinstance(error, (OutOfCreditError, CredentialsError)):
         return "shut", "none"
-    return "failure", "failure"
+    if isinstance(error, (ProviderUnavailableError, BadReplyError)):
+        return "failure", "failure"
+    # it works and has refused this very request; without a status it was never sent
+    return "none", "none" if error.http_status is None else "failure"

@@ -25,6 +25,7 @@ from ensemble_pipeline.ensemble.plan import Plan
 from ensemble_pipeline.errors import (
     BreakerOpenError,
     BudgetRefusedError,
+    DatabaseLostError,
     DeadlineError,
     FormatRefusedError,
     LimitError,
@@ -54,6 +55,7 @@ class _Question:
     member: MemberSettings
     prompt: Prompt
     deadline: Deadline
+    may_be_followed: bool
 
     @property
     def ask(self) -> Ask:
@@ -80,8 +82,11 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class _NoReply:
+    """`is_telling`: whether it says anything about who was asked."""
+
     error: ProviderError
     elapsed_ms: int
+    is_telling: bool = True
 
 
 class Caller:
@@ -111,15 +116,20 @@ class Caller:
         self._breakers = Breakers(database, instance.settings.breaker, self._now, is_heeded=is_heeded)
         self._asked = Asked(instance.settings.policy, context.calibration, context.now)
 
-    async def ask(self, plan: Plan, member: MemberSettings, made: Attempts, deadline: Deadline) -> Outcome:
-        """The member's answer about the plan's snapshot, booked with all attempts it took; says what came of it."""
+    async def ask(
+        self, plan: Plan, member: MemberSettings, made: Attempts, deadline: Deadline, *, may_be_followed: bool
+    ) -> Outcome:
+        """The member's answer about the plan's snapshot, booked with all attempts it took; says what came of it.
+
+        Where it `may_be_followed` by another in its place, it leaves time for that.
+        """
         left = self._attempts - made.count
         if made.is_answered:
             return "resumed"
         if made.is_final or left <= 0:
             return "failed"
         prompt = self._questions.prompt(member, plan.snapshot, self._context.now)
-        question = _Question(plan, member, prompt, deadline)
+        question = _Question(plan, member, prompt, deadline, may_be_followed)
         try:
             return await self._ask_until_answered(question, made.count, left)
         except BudgetRefusedError:
@@ -132,8 +142,10 @@ class Caller:
             return "failed"
 
     async def _ask_until_answered(self, question: _Question, number: int, attempts: int) -> Outcome:
-        def is_worth_another(error: Exception) -> bool:
-            return _can_help(error, question.deadline)
+        def is_worth_another(error: Exception) -> bool | float:
+            if not _can_help(error, question.deadline):
+                return False
+            return self._patience_s(error) or True
 
         async for attempt in stamina.retry_context(
             on=is_worth_another,
@@ -148,6 +160,12 @@ class Caller:
                 reply = await self._attempt(question, number)
         return "answered" if reply.answer is not None else "failed"
 
+    def _patience_s(self, error: Exception) -> float:
+        """How long the provider wants to be left alone, where its breaker does not see to that."""
+        if not isinstance(error, ProviderError) or self._breakers.keeps_back(error):
+            return 0.0
+        return error.retry_after_s or 0.0
+
     async def _attempt(self, question: _Question, number: int) -> ModelReply:
         async with AsyncExitStack() as held:
             admission = await self._admitted(question, held)
@@ -159,6 +177,8 @@ class Caller:
             admission = await self._breakers.admit(question.ask, question.deadline)
             try:
                 await self._take_turn(question, held)
+                if not question.deadline.has_time_for_a_call():
+                    raise DeadlineError(f"{question.member.name} is not asked: the decision's time is all but over")
                 # those that had the turn before may have failed meanwhile
                 renewed = await self._breakers.renew(question.ask, admission)
             except LimitError:
@@ -175,9 +195,13 @@ class Caller:
             async with turn:
                 call = await self._reserve(question, number)
                 came = await self._send(call)
-                outcome = came.error if isinstance(came, _NoReply) else came
+                outcome = _told(came)
                 # while it has the turn: who has it next may have to be kept back
                 await self._breakers.report(question.ask, admission, outcome)
+        except DatabaseLostError:
+            # what came is paid for, and booked below; the run goes no further, for its locks are lost
+            if came is None:
+                raise
         finally:
             if came is None:
                 await self._breakers.report(question.ask, admission, None)
@@ -220,14 +244,15 @@ class Caller:
 
     async def _send(self, call: _Call) -> ModelReply | _NoReply:
         question, watch = call.question, Stopwatch()
-        limit_s = question.deadline.for_a_call_s(may_be_followed=bool(question.plan.standby))
+        limit_s = question.deadline.for_a_call_s(may_be_followed=question.may_be_followed)
         try:
             async with asyncio.timeout(limit_s):
                 return await self._manager.ask(question.member, question.prompt, call.worst_case_micro_usd)
         except ProviderError as error:
             return _NoReply(error, watch.elapsed_ms())
         except TimeoutError:
-            return _NoReply(_cut_off(question.member, limit_s), watch.elapsed_ms())
+            is_telling = question.deadline.is_fair(limit_s)
+            return _NoReply(_cut_off(question.member, limit_s), watch.elapsed_ms(), is_telling)
         except SettingsError:
             # nothing was sent
             await self._ledger.close(call.closing("released", 0), self._now())
@@ -301,13 +326,17 @@ class Caller:
 
 
 def _can_help(error: Exception, deadline: Deadline) -> bool:
-    """Whether to ask again. Not after a time-out: another can answer in the time that is left, and it may be billed.
-
-    How long a provider wants to be left alone is what its breaker waits for.
-    """
+    """Whether to ask again. Not after a time-out: another can answer in the time that is left, and it may be billed."""
     if not isinstance(error, ProviderError) or isinstance(error, ProviderTimeoutError):
         return False
     return error.is_retryable and (error.retry_after_s or 0.0) < deadline.left_s()
+
+
+def _told(came: ModelReply | _NoReply) -> ModelReply | ProviderError | None:
+    """What the breakers hear of it."""
+    if isinstance(came, _NoReply):
+        return came.error if came.is_telling else None
+    return came
 
 
 def _cut_off(member: MemberSettings, limit_s: float) -> ProviderTimeoutError:

@@ -130,7 +130,9 @@ class _Asking:
         if plan.strategy is Strategy.CASCADING:
             cascade, others = await _all_to_their_end(
                 self._cascade(plan, deadline),
-                _all_to_their_end(*(self._ask(plan, member, deadline) for member in plan.explored)),
+                _all_to_their_end(
+                    *(self._ask(plan, member, deadline, may_be_followed=False) for member in plan.explored)
+                ),
             )
             return [*cascade, *others]
         consulted = [member.name for member in plan.members]
@@ -143,35 +145,38 @@ class _Asking:
         self, plan: Plan, member: MemberSettings, consulted: list[str], deadline: Deadline
     ) -> list[Outcome]:
         """Ask a member and, until somebody answers in its place, one stand-by after the other."""
-        results = [await self._ask(plan, member, deadline)]
-        # who could not be paid makes room too, for one who may cost less
-        while results[-1] in _NO_ANSWER and deadline.left_s() > 0:
-            substitute = self._fallback.initiate_failover(plan.standby, consulted, self._context.health)
-            if substitute is None:
+        asked: MemberSettings | None = member
+        results: list[Outcome] = []
+        while asked is not None:
+            may_be_followed = any(it.name not in consulted for it in plan.standby)
+            results.append(await self._ask(plan, asked, deadline, may_be_followed=may_be_followed))
+            # who could not be paid makes room too, for one who may cost less
+            if results[-1] not in _NO_ANSWER or not deadline.has_time_for_a_call():
                 break
-            consulted.append(substitute.name)
-            results.append(await self._ask(plan, substitute, deadline))
+            asked = self._fallback.initiate_failover(plan.standby, consulted, self._context.health)
+            consulted.extend([] if asked is None else [asked.name])
         return results
 
     async def _cascade(self, plan: Plan, deadline: Deadline) -> list[Outcome]:
         """Ask one after the other until one more answer is not worth its price; who fails makes room for the next."""
         results: list[Outcome] = []
         names = {member.name for member in plan.cascade_order}
+        last = plan.cascade_order[-1:]
         for member in plan.cascade_order:
             async with self._database.connection() as connection:
                 answers = await calls.answers_on(connection, plan.snapshot.snapshot_id)
             heard = [answer for answer in answers if answer.model_id in names]
-            is_enough = len(heard) >= len(plan.chosen) or deadline.left_s() == 0
+            is_enough = len(heard) >= len(plan.chosen) or not deadline.has_time_for_a_call()
             if is_enough or not self._engine.is_worth_asking(member.name, question_of(plan), heard):
                 break
-            results.append(await self._ask(plan, member, deadline))
+            results.append(await self._ask(plan, member, deadline, may_be_followed=member not in last))
         return results
 
-    async def _ask(self, plan: Plan, member: MemberSettings, deadline: Deadline) -> Outcome:
+    async def _ask(self, plan: Plan, member: MemberSettings, deadline: Deadline, *, may_be_followed: bool) -> Outcome:
         if (earlier := plan.reuse.given.get(member.name)) is not None:
             return await self._give_again(plan, member, earlier)
         made = self._made.get((plan.snapshot.snapshot_id, member.name), _NOTHING_MADE)
-        outcome = await self._caller.ask(plan, member, made, deadline)
+        outcome = await self._caller.ask(plan, member, made, deadline, may_be_followed=may_be_followed)
         await self._note_look(plan, member, outcome)
         return outcome
 

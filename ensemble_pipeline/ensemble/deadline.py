@@ -9,6 +9,10 @@ from contextlib import asynccontextmanager
 
 # who stands in for a call that hangs needs time too
 _SHARE_OF_A_CALL = 2 / 3
+# with less of a decision's time left no call is begun: it would be cut off, and may be billed all the same
+_LEAST_SHARE = 1 / 10
+# who was given less than this of a decision's time and came to no end shows nothing about itself
+_FAIR_SHARE = 1 / 2
 
 
 class Deadline:
@@ -35,6 +39,14 @@ class Deadline:
         if self._ends_at is None:
             return self._seconds
         return max(0.0, self._ends_at - asyncio.get_running_loop().time())
+
+    def has_time_for_a_call(self) -> bool:
+        """Whether so much is left that a call may begin; true before it begins to count."""
+        return self.left_s() >= self._seconds * _LEAST_SHARE
+
+    def is_fair(self, limit_s: float) -> bool:
+        """Whether a call that was given `limit_s` seconds had so many that to hang in them was its own fault."""
+        return limit_s >= self._seconds * _FAIR_SHARE
 
     def for_a_call_s(self, *, may_be_followed: bool) -> float:
         """Seconds that one call may take: of what is left two thirds where another could follow one that hangs."""

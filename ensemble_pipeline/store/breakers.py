@@ -1,8 +1,8 @@
 """Circuit breakers of providers and models, as all processes of an instance share them.
 
-Belongs here: what is asked of them and said by them. Each question is one call of an SQL function (migration 0014),
-atomic whoever asks at the same time. A breaker with an empty `model_id` is that of the provider as a whole. Does not:
-which outcome an error is, who waits and for how long (``ensemble.breakers``).
+Belongs here: what is asked of them and said by them. Each question is one call of an SQL function (migrations 0014,
+0017), atomic whoever asks at the same time. A breaker with an empty `model_id` is that of the provider as a whole. Does
+not: which outcome an error is, who waits and for how long (``ensemble.breakers``).
 
 A call is admitted without more ado where its breaker is trusted: closed, without failures, and answered lately. Else it
 is a trial: no more of them are under way at once than failures are missing to open the breaker, and one only where it

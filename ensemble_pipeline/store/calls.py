@@ -92,12 +92,13 @@ def save_settings(connection: Connection, settings_hash: str, settings: dict[str
 def attempts_made(connection: Connection, snapshot_ids: Sequence[int]) -> dict[tuple[int, str], Attempts]:
     """Attempts made so far by (snapshot, model).
 
-    Final is one that was answered or billed, or may have been billed where it was cut off, and an answer repeated.
+    Final is one that was answered or billed, or may have been billed where it timed out or was cut off, and an answer
+    repeated.
     """
     rows = connection.execute(
         "select snapshot_id, model_id, max(attempt) + count(*) filter (where status = 'cut_off') as attempts,"
         " bool_or(status = 'answered') as is_answered,"
-        " bool_or(status in ('answered', 'unreadable', 'refused_by_model', 'cut_off')) as is_final from"
+        " bool_or(status in ('answered', 'unreadable', 'refused_by_model', 'timed_out', 'cut_off')) as is_final from"
         " (select snapshot_id, model_id, attempt, status from llm_queries where snapshot_id = any(%(ids)s)"
         " union all select snapshot_id, model_id, 0, 'answered' from forecasts where snapshot_id = any(%(ids)s)"
         " and reused_from is not null"

@@ -90,6 +90,20 @@ def test_member_that_fails_makes_room_for_the_next(database: Database, monkeypat
         assert [it.model_id for it in heard(play, plan)] == sorted([second.name, plan.standby[0].name])
 
 
+def test_member_that_hangs_leaves_the_others_their_time(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = CASCADE | {"decision_deadline_s": 1.5}
+    with playing(database, monkeypatch, "A-1", models=FREE, ensemble=options) as play:
+        members_at(play, "0")
+        play.scan()
+        _, [plan] = play.plan()
+        assert plan.standby == ()
+        first, *others = plan.members
+        play.fault(first.provider, "hang", model=first.name)
+        _, plan, went = ask(play)
+        assert went == Consultation(4, 1, 0, 0, 0)
+        assert [it.model_id for it in heard(play, plan)] == sorted(member.name for member in others)
+
+
 def test_cascade_in_which_everybody_fails_hears_nobody_and_ends(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

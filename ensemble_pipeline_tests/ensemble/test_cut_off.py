@@ -79,6 +79,17 @@ def test_attempts_cut_off_count_after_those_on_record_and_are_final(
             assert made[1, "local-model"] == Attempts(1, is_answered=True, is_final=True)
 
 
+def test_call_that_timed_out_is_final_as_it_may_be_billed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"member_policy": "all", "max_attempts": 2, "decision_deadline_s": 0.5}
+    with playing(database, monkeypatch, "A-1", ensemble=options) as play:
+        play.scan()
+        play.fault("xai", "hang")
+        play.decide(1)
+        with database.connection() as connection:
+            made = calls.attempts_made(connection, [1])
+        assert made[1, "xai-model"] == Attempts(1, is_answered=False, is_final=True)
+
+
 def test_explanation_and_report_tell_what_was_cut_off(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     with playing(database, monkeypatch, "A-1", ensemble=SELECTED) as play:
         play.scan()

@@ -140,6 +140,27 @@ def test_provider_that_hangs_takes_no_decision_beyond_its_deadline(
         assert play.rows("select * from budget_reservations where state = 'held'") == []
 
 
+def test_stand_in_that_the_deadline_cuts_off_is_not_held_to_have_failed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tickers = [f"M{number:02}-1" for number in range(3)]
+    with playing(database, monkeypatch, *tickers, ensemble=ONE | {"decision_deadline_s": 1.5}) as play:
+        keep(play, PRIMARY, SECOND)
+        play.scan()
+        play.fault("xai", "hang", count=None)
+        # sound, but slower than what the first leaves of the time
+        play.fault("openai", "stall", count=None, stall_s=1.0)
+        assert ask(play).answered == 0
+        assert statuses(play, PRIMARY) == statuses(play, SECOND) == ["timed_out"] * 3
+        rows = play.rows(
+            "select model_id, state, consecutive_failures as n from breakers where model_id <> '' order by 1"
+        )
+        assert [(row["model_id"], row["state"], row["n"]) for row in rows] == [
+            (SECOND, "closed", 0),
+            (PRIMARY, "open", 3),
+        ]
+
+
 def test_calls_that_wait_for_their_turn_at_a_provider_that_begins_to_hang_do_not_leave(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

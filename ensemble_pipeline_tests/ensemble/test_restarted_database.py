@@ -15,7 +15,7 @@ from ensemble_pipeline.ensemble import decide
 from ensemble_pipeline.ensemble.consult import Consultation
 from ensemble_pipeline.errors import DatabaseLostError
 from ensemble_pipeline.sandbox.asking import Completion, Desk, Question, Refusal, find_ticker
-from ensemble_pipeline.store import audit, budget, calls, decisions
+from ensemble_pipeline.store import audit, breakers, budget, calls, decisions
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.ledger import Booking, Ledger
 from ensemble_pipeline_tests.ensemble.venue import Play, playing
@@ -92,6 +92,7 @@ def assert_decided_and_paid_once(play: Play, billed: Counter[tuple[str, str | No
     ("owner", "name", "times"),
     [
         pytest.param(Desk, "ask", 1, id="calls under way"),
+        pytest.param(breakers, "report", 2, id="an outcome being told"),
         pytest.param(calls, "save_query", 2, id="a call being recorded"),
         pytest.param(budget, "close", 1, id="a reservation being closed", marks=pytest.mark.slow),
     ],
@@ -113,7 +114,7 @@ def test_run_whose_calls_have_all_left_outlives_a_restart(
     ("owner", "name", "times", "mode", "says"),
     [
         pytest.param(calls, "forecasts_on", 1, "fast", "in the middle of work", id="planning"),
-        pytest.param(budget, "reserve", 2, "immediate", "in the middle of work", id="a call about to leave"),
+        pytest.param(budget, "reserve", 2, "immediate", "middle of work|went away", id="a call about to leave"),
         pytest.param(Desk, "ask", 4, "fast", "went away", id="some under way, some to leave"),
         pytest.param(Desk, "ask", 9, "immediate", "went away", id="most answered", marks=pytest.mark.slow),
         pytest.param(calls, "consulted_on", 1, "fast", "middle of work", id="combining", marks=pytest.mark.slow),

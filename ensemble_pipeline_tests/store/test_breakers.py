@@ -188,6 +188,43 @@ def test_slow_down_pauses_one_model_for_as_long_as_was_asked_and_opens_nothing(t
     assert talk.transitions() == []
 
 
+def test_answer_to_a_call_that_was_under_way_ends_no_pause(talk: Talk) -> None:
+    talk.tell("success")
+    talk.tell("slow_down", wait_s=30.0)
+    talk.tell("success")
+    assert talk.ask().verdict == "wait"
+
+
+def test_of_a_burst_the_longest_wait_holds(talk: Talk) -> None:
+    talk.tell("success")
+    for wait_s in (None, 30.0, 2.0):
+        talk.tell("slow_down", wait_s=wait_s)
+    said = talk.ask()
+    assert said.wait_s is not None
+    assert 25 < said.wait_s <= 30
+
+
+@pytest.mark.parametrize(("wait_s", "rest_s"), [(600.0, 600), (1e13, 3600)])
+def test_wait_beyond_a_rest_opens_the_breaker_where_it_is_seen_and_ended_by_hand(
+    talk: Talk, wait_s: float, rest_s: int
+) -> None:
+    talk.tell("slow_down", wait_s=wait_s)
+    with talk.database.connection() as connection:
+        it = breakers.all_breakers(connection)["xai", "a"]
+        assert (it.state, it.cause, it.open_until) == ("open", "it broke", NOW + timedelta(seconds=rest_s))
+        assert breakers.close_by_hand(connection, it, "they said so", talk.now)
+    assert talk.ask().verdict == "trial"
+
+
+def test_wait_that_comes_with_failures_is_the_rest_of_the_breaker_they_open(talk: Talk) -> None:
+    for _ in range(3):
+        talk.tell("failure", wait_s=90.0)
+    talk.now += timedelta(seconds=89)
+    assert talk.ask().verdict == "open"
+    talk.now += timedelta(seconds=1)
+    assert talk.ask().verdict == "trial"
+
+
 def test_provider_that_asks_to_slow_down_again_and_again_is_left_alone(talk: Talk) -> None:
     for _ in range(3):
         talk.tell("slow_down", wait_s=0.0)

@@ -1,0 +1,52 @@
+"""A provider that asks for patience gets it, whoever keeps the call back: its breaker, or the call itself."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from stamina.instrumentation import RetryDetails, get_on_retry_hooks, set_on_retry_hooks
+
+from ensemble_pipeline.ensemble.consult import Consultation, consult
+from ensemble_pipeline.store.database import Database
+from ensemble_pipeline_tests.ensemble.venue import Play, playing
+
+WANTED_S = 0.4
+
+
+@pytest.fixture
+def waits_s() -> Iterator[list[float]]:
+    """For how long each call that is made again is put off by itself."""
+    found: list[float] = []
+
+    def note(details: RetryDetails) -> None:
+        found.append(details.wait_for)
+
+    before = get_on_retry_hooks()
+    set_on_retry_hooks([note])
+    yield found
+    set_on_retry_hooks(before)
+
+
+def ask(play: Play) -> Consultation:
+    play.scan()
+    context, plans = play.plan()
+    return asyncio.run(consult(play.instance, context, plans))
+
+
+def test_who_heeds_no_breaker_waits_as_long_as_was_asked(
+    database: Database, monkeypatch: pytest.MonkeyPatch, waits_s: list[float]
+) -> None:
+    with playing(database, monkeypatch, "A-1", ensemble={"member_policy": "all"}) as play:
+        play.fault("xai", "rate_limited", retry_after_s=WANTED_S)
+        assert ask(play) == Consultation(5, 0, 0, 0, 0)
+        assert waits_s == [WANTED_S]
+
+
+def test_who_heeds_breakers_leaves_the_waiting_to_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch, waits_s: list[float]
+) -> None:
+    with playing(database, monkeypatch, "A-1") as play:
+        play.fault("xai", "rate_limited", retry_after_s=WANTED_S)
+        assert ask(play) == Consultation(5, 0, 0, 0, 0)
+        [wait_s] = waits_s
+        assert wait_s < WANTED_S
