@@ -1,6 +1,5 @@
 """`ensemble demo` with the UI: the real webserver, daemon and code server over a world on an accelerated clock."""
 
-import subprocess
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +9,6 @@ import httpx
 import pytest
 
 from ensemble_pipeline.pipeline.family import free_port
-from ensemble_pipeline_tests.journeys.decide_runs import DecideRun, decide_runs
 from ensemble_pipeline_tests.journeys.living import end, freeze, is_up
 from ensemble_pipeline_tests.journeys.running import (
     count,
@@ -44,7 +42,6 @@ def test_live_world_decides_settles_learns_ends_with_everything_it_started_and_r
             wait_for("the UI answers", lambda: is_up(port), 90, process)
             _assert_everything_runs_without_a_click(ask)
             _assert_lineage_reaches_from_markets_to_costs(ask)
-            _kill_a_run_and_see_it_retried(folder, process)
             wait_for("a decision is recorded", lambda: count(folder, "decisions"), 90, process)
             _assert_decided_by_a_real_run(folder, ask)
             wait_for("a later decision rests on what was learnt", lambda: count(folder, LEARNT_FROM), 150, process)
@@ -101,28 +98,6 @@ def _assert_lineage_reaches_from_markets_to_costs(ask: Callable[[str], dict[str,
     assert {"forecast_log", "scored_forecasts", "skill_cube", "performance_windows", "model_rankings"} <= reached
     linked = reached.union(*([name, *names] for name, names in upstream.items() if names))
     assert set(upstream) <= linked, "an asset stands alone"
-
-
-def _kill_a_run_and_see_it_retried(folder: Path, process: "subprocess.Popen[str]") -> None:
-    """Dagster notices the dead process, and its own retry of the run decides the same batch."""
-
-    def runs() -> list[DecideRun]:
-        return decide_runs(lambda statement: peek(folder, statement))
-
-    def under_way() -> DecideRun | None:
-        return next((run for run in runs() if run.is_under_way), None)
-
-    def retry_of(killed: str) -> DecideRun | None:
-        found = {run.run_id: run for run in runs()}
-        return found.get(found[killed].retried_as or "")
-
-    killed = wait_for("a decision run has a process", under_way, 90, process)
-    assert killed is not None
-    killed.kill()
-    retry = wait_for("Dagster retries it", lambda: retry_of(killed.run_id), 60, process)
-    assert retry is not None
-    assert (retry.batch_id, retry.retry_number) == (killed.batch_id, 1)
-    wait_for("its retry decides", lambda: count(folder, f"decisions where run_id = '{retry.run_id}'"), 90, process)
 
 
 def _assert_decided_by_a_real_run(folder: Path, ask: Callable[[str], dict[str, Any]]) -> None:
