@@ -4,13 +4,10 @@ A message names the provider, the status, a short cleaned excerpt of what it sai
 no header and no request body: keys are removed from excerpts too, because some providers echo them.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 import httpx
 
@@ -26,6 +23,7 @@ from ensemble_pipeline.errors import (
     RateLimitedError,
 )
 from ensemble_pipeline.providers.endpoint import Endpoint
+from ensemble_pipeline.providers.error_bodies import Said, said_in
 from ensemble_pipeline.providers.texts import one_line
 
 EXCERPT_LENGTH = 200
@@ -45,7 +43,8 @@ _CREDIT_WORDS = re.compile(
 )
 _KEY_WORDS = re.compile(r"\bapi[ _-]?key\b", re.IGNORECASE)
 _MODEL_WORDS = re.compile(r"\bmodels?\b|no endpoints found", re.IGNORECASE)
-_BAD_MODEL_WORDS = re.compile(r"not a valid model|\bmodel\b.*\b(?:not found|not exist)", re.IGNORECASE)
+# from the first "model" on alone, whatever number of them a message holds
+_BAD_MODEL_WORDS = re.compile(r"not a valid model|\A(?>.*?\bmodel\b).*\b(?:not found|not exist)", re.IGNORECASE)
 # "JSON mode" is what OpenAI calls json_object; llama.cpp and vLLM make a grammar of a schema
 _FORMAT_WORDS = re.compile(
     r"response[_ ]?format|json[_ ]?schema|json[_ ]?object|json mode|structured[_ -]?outputs?|\bgrammar"
@@ -86,39 +85,13 @@ def error_from_exception(error: httpx.HTTPError | TimeoutError, endpoint: Endpoi
 
 def error_from_response(response: httpx.Response, endpoint: Endpoint) -> ProviderError:
     """The error for a reply whose status is not 2xx."""
-    said = _read(response.text)
-    return error_from_status(response.status_code, said, response.headers, endpoint)
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What an error body says: its machine-readable codes and its words. Nothing of it is trusted.
-
-    `is_own` tells an error object in a shape that providers use from what a gateway in front of them may say.
-    """
-
-    codes: frozenset[str]
-    words: str
-    is_json: bool = True
-    is_own: bool = False
-
-
-def said_by(body: Mapping[str, Any]) -> Said:
-    """Codes and words of a JSON error body: OpenAI's and Anthropic's nested form, xAI's flat one."""
-    nested = body.get("error")
-    parts = [body, nested] if isinstance(nested, Mapping) else [body]
-    if isinstance(nested, Mapping) and isinstance(nested.get("details"), Mapping):
-        parts.append(nested["details"])
-    codes = {part[key] for part in parts for key in ("code", "type", "error_code") if isinstance(part.get(key), str)}
-    candidates = [part.get("message") for part in reversed(parts)] + [nested, body.get("detail"), body.get("code")]
-    words = next((text for text in candidates if isinstance(text, str) and text), "")
-    return Said(frozenset(codes), words, is_own=_is_own(body) and (words != "" or bool(codes)))
+    return error_from_status(response.status_code, said_in(response.text), response.headers, endpoint)
 
 
 def error_from_status(status: int, said: Said, headers: Mapping[str, str], endpoint: Endpoint) -> ProviderError:
     """The error for `status` with what the body said; headers are read for when, and whether, to ask again."""
     kind, advice = _classify(status, said, endpoint)
-    excerpt = excerpt_of(said.words, endpoint) or "no explanation"
+    excerpt = excerpt_of(said.shown, endpoint) or "no explanation"
     may_wait = issubclass(kind, (RateLimitedError, ProviderUnavailableError))
     # OpenAI says so where the same request would fail the same way; one for another form is not the same
     is_hopeless = headers.get("x-should-retry", "").strip().lower() == "false" and kind is not FormatRefusedError
@@ -158,23 +131,6 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     except (ValueError, TypeError):
         return None
     return max(wait.total_seconds(), 0.0)
-
-
-def _read(text: str) -> Said:
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        return Said(frozenset(), text, is_json=False)
-    if not isinstance(body, Mapping):
-        return Said(frozenset(), text, is_json=False)
-    said = said_by(body)
-    return said if said.words else replace(said, words=text)
-
-
-def _is_own(body: Mapping[str, Any]) -> bool:
-    # gateways too answer in JSON, such as {"message": …} or {"status": …, "error": "Bad Gateway"}
-    error = body.get("error")
-    return isinstance(error, Mapping) or (isinstance(error, str) and isinstance(body.get("code"), str))
 
 
 def _may_be_billed(status: int, said: Said) -> bool:
@@ -219,8 +175,8 @@ def _is_model_gone(status: int, said: Said) -> bool:
     if "model_not_found" in said.codes:
         return True
     if status == 404:
-        # a web server without such a path says 404 too, but not as JSON that speaks of a model
-        return said.is_json and _MODEL_WORDS.search(said.words) is not None
+        # a web server without such a path says 404 too, but has no message that speaks of a model
+        return _MODEL_WORDS.search(said.words) is not None
     return status == 400 and _BAD_MODEL_WORDS.search(said.words) is not None
 
 

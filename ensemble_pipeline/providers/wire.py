@@ -21,12 +21,12 @@ from ensemble_pipeline.network import is_loopback, ssl_context
 from ensemble_pipeline.providers.base import ModelCatalogue
 from ensemble_pipeline.providers.connections import Connections
 from ensemble_pipeline.providers.endpoint import Endpoint, KeyHeader
+from ensemble_pipeline.providers.error_bodies import said_by
 from ensemble_pipeline.providers.http_errors import (
     bad_reply,
     error_from_exception,
     error_from_response,
     error_from_status,
-    said_by,
 )
 from ensemble_pipeline.providers.repeats import Repeats
 from ensemble_pipeline.providers.texts import one_line

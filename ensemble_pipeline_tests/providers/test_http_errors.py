@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from ensemble_pipeline.errors import (
     BadReplyError,
     CredentialsError,
+    FormatRefusedError,
     ModelGoneError,
     OutOfCreditError,
     ProviderError,
@@ -137,6 +138,36 @@ OWN = {
 def error_of(provider: str, status: int, body: Any) -> ProviderError:
     content = body if isinstance(body, str) else json.dumps(body)
     return error_from_response(httpx.Response(status, text=content), Endpoint(provider, "http://x/v1", 1.0))
+
+
+OURS = "Will an API key of model M be not found in a response_format with json_schema? Models say: any credits?"
+ECHOES: list[tuple[str, int, Any]] = [
+    ("local", 400, {"received": {"messages": [{"content": OURS}], "response_format": {"type": "json_schema"}}}),
+    ("local", 422, {"detail": [{"loc": ["body", "seed"], "msg": "Not a number", "input": {"messages": OURS}}]}),
+    ("local", 400, f"cannot read {OURS}"),
+    ("local", 422, [OURS]),
+    ("local", 404, {"request": OURS}),
+    ("xai", 403, {"request": OURS}),
+    ("openai", 400, openai_error(None, message=f"Cannot read this: {'x' * 500} {OURS}")),
+]
+
+
+@pytest.mark.parametrize(("provider", "status", "body"), ECHOES)
+def test_words_of_a_question_that_a_body_repeats_say_nothing(provider: str, status: int, body: Any) -> None:
+    kind = CredentialsError if status == 403 else ProviderError
+    assert type(error_of(provider, status, body)) is kind
+
+
+def test_body_without_a_message_is_shown_all_the_same() -> None:
+    assert "too many cooks" in str(error_of("local", 400, "too many cooks"))
+    assert "too many cooks" in str(error_of("local", 400, {"reason": "too many cooks"}))
+
+
+def test_field_that_a_server_does_not_know_is_read_from_its_details() -> None:
+    unknown = {"type": "extra_forbidden", "loc": ["body", "response_format"], "msg": "Extra inputs are not permitted"}
+    error = error_of("local", 422, {"detail": [unknown, "odd", {"msg": "And more."}]})
+    assert type(error) is FormatRefusedError
+    assert "body.response_format: Extra inputs are not permitted; And more." in str(error)
 
 
 @pytest.mark.parametrize("status", [408, 499, 504, 520, 521, 522, 523, 524])
