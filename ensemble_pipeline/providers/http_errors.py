@@ -4,7 +4,6 @@ A message names the provider, the status, a short cleaned excerpt of what it sai
 no header and no request body: keys are removed from excerpts too, because some providers echo them.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -27,6 +26,7 @@ from ensemble_pipeline.providers.error_bodies import Said, said_in
 from ensemble_pipeline.providers.texts import one_line
 
 EXCERPT_LENGTH = 200
+LONGEST_WAIT_S = 86_400.0
 
 _CREDIT_CODES = frozenset(
     {
@@ -117,20 +117,25 @@ def excerpt_of(text: str, endpoint: Endpoint) -> str:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, ≥ 0, from ``retry-after-ms`` or ``retry-after`` (seconds or a date); ``None`` if not said."""
+    """Seconds to wait, from ``retry-after-ms`` or ``retry-after`` (seconds or a date); ``None`` if not said.
+
+    In [0, 86,400]: what is below or beyond is no waiting time, such as a moment in seconds since 1970. A date that is
+    over says 0.
+    """
     for name, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
         try:
             seconds = float(headers.get(name, "")) / per_second
         except ValueError:
             continue
-        if math.isfinite(seconds):
-            return max(seconds, 0.0)
+        # not so for NaN
+        if 0 <= seconds <= LONGEST_WAIT_S:
+            return seconds
     try:
         # the reply's own date is the far side's clock, which is the one its waiting time refers to
         wait = parsedate_to_datetime(headers.get("retry-after", "")) - parsedate_to_datetime(headers.get("date", ""))
     except (ValueError, TypeError):
         return None
-    return max(wait.total_seconds(), 0.0)
+    return max(wait.total_seconds(), 0.0) if wait.total_seconds() <= LONGEST_WAIT_S else None
 
 
 def _may_be_billed(status: int, said: Said) -> bool:
