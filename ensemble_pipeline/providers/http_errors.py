@@ -12,6 +12,7 @@ import httpx
 
 from ensemble_pipeline.errors import (
     BadReplyError,
+    ContentRefusedError,
     CredentialsError,
     FormatRefusedError,
     ModelGoneError,
@@ -40,6 +41,13 @@ _CREDIT_CODES = frozenset(
 # some providers say it in words only, Anthropic with 400 and xAI with 403
 _CREDIT_WORDS = re.compile(
     r"credit balance is too low|any credits|used all available credits|spending limit", re.IGNORECASE
+)
+_CONTENT_CODES = frozenset({"content_filter", "content_policy_violation", "invalid_prompt", "moderation_blocked"})
+# xAI and OpenRouter say it with 403, which else means a key, Anthropic with 400
+_CONTENT_WORDS = re.compile(
+    r"content violates|\bsafety_check_|requires moderation|\b(?:input|prompt|request|content) (?:was|has been) flagged"
+    r"|content (?:filter(?:ing)?|management) policy|our safety system",
+    re.IGNORECASE,
 )
 _KEY_WORDS = re.compile(r"\bapi[ _-]?key\b", re.IGNORECASE)
 _MODEL_WORDS = re.compile(r"\bmodels?\b|no endpoints found", re.IGNORECASE)
@@ -154,6 +162,8 @@ def _classify(status: int, said: Said, endpoint: Endpoint) -> tuple[type[Provide
         return OutOfCreditError, "Top up the account or raise its spending limit; asking again cannot help."
     if status == 429:
         return RateLimitedError, "Asking again later can help."
+    if _is_content_refused(status, said):
+        return ContentRefusedError, "It declines this question alone; asking it again as it is cannot help."
     if status in (401, 403) or (status == 400 and _KEY_WORDS.search(said.words)):
         return CredentialsError, _key_advice(endpoint)
     return _classify_request(status, said, endpoint)
@@ -168,6 +178,12 @@ def _classify_request(status: int, said: Said, endpoint: Endpoint) -> tuple[type
     if status >= 500 or status == 408:
         return ProviderUnavailableError, "Asking again later can help."
     return ProviderError, _refusal_advice(status, endpoint)
+
+
+def _is_content_refused(status: int, said: Said) -> bool:
+    if said.codes & _CONTENT_CODES:
+        return True
+    return status in (400, 403, 422) and _CONTENT_WORDS.search(said.words) is not None
 
 
 def _is_format_refused(status: int, said: Said) -> bool:

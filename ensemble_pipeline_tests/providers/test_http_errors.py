@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from ensemble_pipeline.errors import (
     BadReplyError,
+    ContentRefusedError,
     CredentialsError,
     FormatRefusedError,
     ModelGoneError,
@@ -39,6 +40,8 @@ def xai_error(message: str) -> dict[str, Any]:
 
 
 VLLM = {"object": "error", "param": None, "code": 404}
+FLAGGED = "Content violates usage guidelines. API key ID: 0, Failed check: SAFETY_CHECK_TYPE_BIO"
+MODERATED = 'The model x/y requires moderation on z. Your input was flagged for "violence". No credits were charged.'
 LOADING = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
 
 CASES: list[tuple[str, int, Any, type[ProviderError]]] = [
@@ -72,6 +75,18 @@ CASES: list[tuple[str, int, Any, type[ProviderError]]] = [
     ("xai", 422, xai_error("Failed to deserialize the JSON body."), ProviderError),
     ("xai", 429, {"code": "Some resource has been exhausted", "error": "Too many requests."}, RateLimitedError),
     ("xai", 503, {"code": "The service is currently unavailable", "error": "Overloaded."}, ProviderUnavailableError),
+    ("openai", 400, openai_error("invalid_prompt"), ContentRefusedError),
+    ("openai", 400, openai_error("content_policy_violation"), ContentRefusedError),
+    ("openai", 400, openai_error("content_filter"), ContentRefusedError),
+    ("openai", 400, openai_error(None, message="This request has been flagged for a risk."), ContentRefusedError),
+    ("openai", 401, openai_error(None, message="Your account was flagged."), CredentialsError),
+    ("openai", 403, openai_error(None, message="Your account was closed over content."), CredentialsError),
+    ("openai", 200, {"error": {"code": "invalid_prompt", "message": "No."}, "output": []}, ContentRefusedError),
+    ("xai", 403, xai_error(FLAGGED), ContentRefusedError),
+    ("xai", 400, xai_error(FLAGGED), ContentRefusedError),
+    ("anthropic", 400, anthropic_error("x", "Output blocked by content filtering policy"), ContentRefusedError),
+    ("openrouter", 403, {"error": {"message": MODERATED, "code": 403}}, ContentRefusedError),
+    ("openrouter", 200, {"error": {"message": MODERATED, "code": 403}}, ContentRefusedError),
     ("anthropic", 401, anthropic_error("authentication_error"), CredentialsError),
     ("anthropic", 402, anthropic_error("billing_error"), OutOfCreditError),
     ("anthropic", 400, anthropic_error("invalid_request_error", "Your credit balance is too low."), OutOfCreditError),
