@@ -222,8 +222,7 @@ _XAI_ERRORS: Mapping[RefusalKind, tuple[int, str, str]] = {
     RefusalKind.FLAGGED: (
         403,
         "The caller does not have permission to execute the specified operation",
-        "Content violates usage guidelines. Team: 0000, API key ID: 0000, Model: {0}, "
-        "Failed check: SAFETY_CHECK_TYPE_BIO",
+        "Content violates usage guidelines. API key ID: 0000, Model: {0}, Failed check: SAFETY_CHECK_TYPE_BIO",
     ),
     RefusalKind.RATE_LIMITED: (429, "Some resource has been exhausted", "Too many requests. Slow down."),
     RefusalKind.OUT_OF_CREDIT: (

@@ -302,6 +302,35 @@ def test_model_that_openrouter_has_no_host_for_may_be_too_cheap_by_the_settings(
     assert "ENSEMBLE_MEMBERS" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("provider", "body", "kind", "status"),
+    [
+        (
+            "openai",
+            {"status": "failed", "error": {"code": "rate_limit_exceeded", "message": "x"}},
+            RateLimitedError,
+            429,
+        ),
+        ("anthropic", anthropic_error("rate_limit_error"), RateLimitedError, 429),
+        ("anthropic", anthropic_error("overloaded_error"), ProviderUnavailableError, 529),
+        ("openai", {"status": "failed", "error": {"code": "invalid_prompt", "message": "x"}}, ContentRefusedError, 400),
+        (
+            "openai",
+            {"status": "failed", "error": {"code": "server_error", "message": "x"}},
+            ProviderUnavailableError,
+            502,
+        ),
+    ],
+)
+def test_error_inside_a_reply_is_told_by_its_word(
+    provider: str, body: Any, kind: type[ProviderError], status: int
+) -> None:
+    with serve(always(body, 200, {"retry-after": "3"})) as server, pytest.raises(ProviderError) as caught:
+        ask(server.url, provider)
+    assert (type(caught.value), caught.value.http_status) == (kind, status)
+    assert caught.value.retry_after_s == (None if status == 400 else 3.0)
+
+
 def test_rate_limit_carries_the_waiting_time() -> None:
     body = openai_error("rate_limit_exceeded")
     with (
