@@ -172,7 +172,7 @@ def _classify(status: int, said: Said, endpoint: Endpoint) -> tuple[type[Provide
 def _classify_request(status: int, said: Said, endpoint: Endpoint) -> tuple[type[ProviderError], str]:
     """The error where it is not about who asks, or how often."""
     if _is_format_refused(status, said):
-        return FormatRefusedError, "The next attempt asks for the answer in a plainer form."
+        return FormatRefusedError, "A plainer form of the answer is asked for next, where there is one."
     if _is_model_gone(status, said):
         return ModelGoneError, _gone_advice(endpoint)
     if status >= 500 or status == 408:

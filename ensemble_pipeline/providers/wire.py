@@ -246,7 +246,7 @@ def read_catalogue(reply: WireReply, endpoint: Endpoint) -> ModelCatalogue:
 
 
 def _status_inside(code: object, codes: Collection[str]) -> int:
-    """The HTTP status that an error inside a reply names, as a number, its digits or a word; 502 where it names none."""
+    """The HTTP status that an error inside a reply names, as a number, in digits or by a word; 502 where by none."""
     if isinstance(code, str) and _ERROR_STATUS.fullmatch(code):
         return int(code)
     if isinstance(code, int) and 400 <= code < 600:
