@@ -29,6 +29,7 @@
     │   ├── OutOfCreditError           the account is empty or capped: asking again cannot help
     │   ├── CredentialsError           the key is missing or wrong
     │   ├── ModelGoneError             the model does not exist (any more)
+    │   ├── ContentRefusedError        the provider declines this very question, as a model may
     │   ├── FormatRefusedError         the server does not take the way the form of an answer is asked for
     │   └── BadReplyError              the reply is not what the wire format promises (HTML, cut JSON, no usage)
     └── LimitError                 the system refuses by its own rules
@@ -174,6 +175,10 @@ class CredentialsError(ProviderError):
 
 class ModelGoneError(ProviderError):
     """The model does not exist (any more) at this provider. Name another in the settings."""
+
+
+class ContentRefusedError(ProviderError):
+    """The provider's rules on content decline this very question; no other question, model or key is concerned."""
 
 
 class FormatRefusedError(ProviderError):

@@ -41,6 +41,7 @@ def test_every_error_says_when_it_is_raised(kind: type[EnsembleError]) -> None:
         ("OutOfCreditError", False),
         ("CredentialsError", False),
         ("ModelGoneError", False),
+        ("ContentRefusedError", False),
         ("FormatRefusedError", True),
     ],
 )

@@ -63,8 +63,3 @@ class FallbackManager:
     def review_mode(self, health: Mapping[str, ModelHealth] | None = None) -> ModeInForce:
         """Look at the evidence, put in force what it calls for, and say what is in force now."""
         return operating.review_mode(self._instance, self.check_provider_health() if health is None else health)
-
-    def operating_mode(self) -> Mode:
-        """The mode in force."""
-        with self._instance.database.connection() as connection:
-            return operating.mode_in_force(connection, self._instance.clock.now()).mode

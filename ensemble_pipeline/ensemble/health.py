@@ -63,8 +63,9 @@ class Probing:
         """Read the lists of models that are due, all at once, and keep what was found; returns it by provider.
 
         A list is due where a provider had no traffic, and where it was last read a day ago: models retire. A provider
-        that refuses the key, or has no credit, is closed as after a call; that it cannot be reached is told by its next
-        call better than by a probe.
+        that says the key is wrong, or has no credit, is closed as after a call. Where the key may not read the list
+        (403) it may still ask models, and that the provider cannot be reached is told by its next call better than by a
+        probe: neither closes anything.
         """
         found = await read_catalogues(self._instance.settings, self._due())
         now, options = self._instance.clock.now(), self._instance.settings.breaker

@@ -3,7 +3,6 @@
 Belongs here: which conditions raise an alert, with what words. Does not: keeping them (store/alerts.py).
 """
 
-from collections.abc import Iterator
 from datetime import datetime
 
 from ensemble_pipeline.ensemble.instance import Instance
@@ -25,7 +24,7 @@ def watch_health(instance: Instance) -> AlertChange:
         standing = breakers.all_breakers(connection)
         found = [
             *(_open(it, now) for key, it in standing.items() if key in used and it.state != "closed"),
-            *_unreachable([it for it in health.last_probes(connection) if it.provider in providers]),
+            *(_unreachable(it) for it in health.failed_probes(connection) if it.provider in providers),
         ]
         return alerts.update_alerts(connection, KINDS, found, now)
 
@@ -44,13 +43,11 @@ def _open(it: Breaker, now: datetime) -> Alert:
     )
 
 
-def _unreachable(probes: list[Probe]) -> Iterator[Alert]:
-    for probe in probes:
-        if not probe.is_reachable:
-            yield Alert(
-                kind="provider_unreachable",
-                subject=probe.provider,
-                severity="warning",
-                cause=f"a probe of {probe.provider} at {probe.probed_at.isoformat()} failed: {probe.problem}",
-                action="Nobody asked it lately, so nothing is lost yet. Mend what the cause names before it is needed.",
-            )
+def _unreachable(probe: Probe) -> Alert:
+    return Alert(
+        kind="provider_unreachable",
+        subject=probe.provider,
+        severity="warning",
+        cause=f"a probe of {probe.provider} at {probe.probed_at.isoformat()} failed: {probe.problem}",
+        action="It has answered no call since. Mend what the cause names before it is needed.",
+    )

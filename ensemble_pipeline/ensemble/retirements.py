@@ -87,7 +87,7 @@ def watch_retirements(instance: Instance, read: Mapping[str, ModelCatalogue | Pr
         for provider, catalogue in read.items():
             if isinstance(catalogue, ModelCatalogue):
                 catalogues.save_catalogue(connection, provider, shutdown_days(catalogue), now)
-        known = {name: it.shutdown_dates for name, it in catalogues.last_catalogues(connection).items()}
+        known = catalogues.last_catalogues(connection)
         answering = answer_cache.answering_models(connection, [member.name for member in members], now)
         retirements = [*retirements_of(members, known, answering)]
         absent = [member for member in members if is_not_served(member, known.get(member.provider, {}))]

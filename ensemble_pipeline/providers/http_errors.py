@@ -4,18 +4,15 @@ A message names the provider, the status, a short cleaned excerpt of what it sai
 no header and no request body: keys are removed from excerpts too, because some providers echo them.
 """
 
-import json
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 import httpx
 
 from ensemble_pipeline.errors import (
     BadReplyError,
+    ContentRefusedError,
     CredentialsError,
     FormatRefusedError,
     ModelGoneError,
@@ -26,9 +23,11 @@ from ensemble_pipeline.errors import (
     RateLimitedError,
 )
 from ensemble_pipeline.providers.endpoint import Endpoint
+from ensemble_pipeline.providers.error_bodies import Said, said_in
 from ensemble_pipeline.providers.texts import one_line
 
 EXCERPT_LENGTH = 200
+LONGEST_WAIT_S = 86_400.0
 
 _CREDIT_CODES = frozenset(
     {
@@ -43,9 +42,17 @@ _CREDIT_CODES = frozenset(
 _CREDIT_WORDS = re.compile(
     r"credit balance is too low|any credits|used all available credits|spending limit", re.IGNORECASE
 )
+_CONTENT_CODES = frozenset({"content_filter", "content_policy_violation", "invalid_prompt", "moderation_blocked"})
+# xAI and OpenRouter say it with 403, which else means a key, Anthropic with 400
+_CONTENT_WORDS = re.compile(
+    r"content violates|\bsafety_check_|requires moderation|\b(?:input|prompt|request|content) (?:was|has been) flagged"
+    r"|content (?:filter(?:ing)?|management) policy|our safety system",
+    re.IGNORECASE,
+)
 _KEY_WORDS = re.compile(r"\bapi[ _-]?key\b", re.IGNORECASE)
 _MODEL_WORDS = re.compile(r"\bmodels?\b|no endpoints found", re.IGNORECASE)
-_BAD_MODEL_WORDS = re.compile(r"not a valid model|\bmodel\b.*\b(?:not found|not exist)", re.IGNORECASE)
+# from the first "model" on alone, whatever number of them a message holds
+_BAD_MODEL_WORDS = re.compile(r"not a valid model|\A(?>.*?\bmodel\b).*\b(?:not found|not exist)", re.IGNORECASE)
 # "JSON mode" is what OpenAI calls json_object; llama.cpp and vLLM make a grammar of a schema
 _FORMAT_WORDS = re.compile(
     r"response[_ ]?format|json[_ ]?schema|json[_ ]?object|json mode|structured[_ -]?outputs?|\bgrammar"
@@ -86,39 +93,13 @@ def error_from_exception(error: httpx.HTTPError | TimeoutError, endpoint: Endpoi
 
 def error_from_response(response: httpx.Response, endpoint: Endpoint) -> ProviderError:
     """The error for a reply whose status is not 2xx."""
-    said = _read(response.text)
-    return error_from_status(response.status_code, said, response.headers, endpoint)
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What an error body says: its machine-readable codes and its words. Nothing of it is trusted.
-
-    `is_own` tells an error object in a shape that providers use from what a gateway in front of them may say.
-    """
-
-    codes: frozenset[str]
-    words: str
-    is_json: bool = True
-    is_own: bool = False
-
-
-def said_by(body: Mapping[str, Any]) -> Said:
-    """Codes and words of a JSON error body: OpenAI's and Anthropic's nested form, xAI's flat one."""
-    nested = body.get("error")
-    parts = [body, nested] if isinstance(nested, Mapping) else [body]
-    if isinstance(nested, Mapping) and isinstance(nested.get("details"), Mapping):
-        parts.append(nested["details"])
-    codes = {part[key] for part in parts for key in ("code", "type", "error_code") if isinstance(part.get(key), str)}
-    candidates = [part.get("message") for part in reversed(parts)] + [nested, body.get("detail"), body.get("code")]
-    words = next((text for text in candidates if isinstance(text, str) and text), "")
-    return Said(frozenset(codes), words, is_own=_is_own(body) and (words != "" or bool(codes)))
+    return error_from_status(response.status_code, said_in(response.text), response.headers, endpoint)
 
 
 def error_from_status(status: int, said: Said, headers: Mapping[str, str], endpoint: Endpoint) -> ProviderError:
     """The error for `status` with what the body said; headers are read for when, and whether, to ask again."""
     kind, advice = _classify(status, said, endpoint)
-    excerpt = excerpt_of(said.words, endpoint) or "no explanation"
+    excerpt = excerpt_of(said.shown, endpoint) or "no explanation"
     may_wait = issubclass(kind, (RateLimitedError, ProviderUnavailableError))
     # OpenAI says so where the same request would fail the same way; one for another form is not the same
     is_hopeless = headers.get("x-should-retry", "").strip().lower() == "false" and kind is not FormatRefusedError
@@ -144,37 +125,25 @@ def excerpt_of(text: str, endpoint: Endpoint) -> str:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, ≥ 0, from ``retry-after-ms`` or ``retry-after`` (seconds or a date); ``None`` if not said."""
+    """Seconds to wait, from ``retry-after-ms`` or ``retry-after`` (seconds or a date); ``None`` if not said.
+
+    In [0, 86,400]: what is below or beyond is no waiting time, such as a moment in seconds since 1970. A date that is
+    over says 0.
+    """
     for name, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
         try:
             seconds = float(headers.get(name, "")) / per_second
         except ValueError:
             continue
-        if math.isfinite(seconds):
-            return max(seconds, 0.0)
+        # not so for NaN
+        if 0 <= seconds <= LONGEST_WAIT_S:
+            return seconds
     try:
         # the reply's own date is the far side's clock, which is the one its waiting time refers to
         wait = parsedate_to_datetime(headers.get("retry-after", "")) - parsedate_to_datetime(headers.get("date", ""))
     except (ValueError, TypeError):
         return None
-    return max(wait.total_seconds(), 0.0)
-
-
-def _read(text: str) -> Said:
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        return Said(frozenset(), text, is_json=False)
-    if not isinstance(body, Mapping):
-        return Said(frozenset(), text, is_json=False)
-    said = said_by(body)
-    return said if said.words else replace(said, words=text)
-
-
-def _is_own(body: Mapping[str, Any]) -> bool:
-    # gateways too answer in JSON, such as {"message": …} or {"status": …, "error": "Bad Gateway"}
-    error = body.get("error")
-    return isinstance(error, Mapping) or (isinstance(error, str) and isinstance(body.get("code"), str))
+    return max(wait.total_seconds(), 0.0) if wait.total_seconds() <= LONGEST_WAIT_S else None
 
 
 def _may_be_billed(status: int, said: Said) -> bool:
@@ -193,6 +162,8 @@ def _classify(status: int, said: Said, endpoint: Endpoint) -> tuple[type[Provide
         return OutOfCreditError, "Top up the account or raise its spending limit; asking again cannot help."
     if status == 429:
         return RateLimitedError, "Asking again later can help."
+    if _is_content_refused(status, said):
+        return ContentRefusedError, "It declines this question alone; asking it again as it is cannot help."
     if status in (401, 403) or (status == 400 and _KEY_WORDS.search(said.words)):
         return CredentialsError, _key_advice(endpoint)
     return _classify_request(status, said, endpoint)
@@ -201,12 +172,18 @@ def _classify(status: int, said: Said, endpoint: Endpoint) -> tuple[type[Provide
 def _classify_request(status: int, said: Said, endpoint: Endpoint) -> tuple[type[ProviderError], str]:
     """The error where it is not about who asks, or how often."""
     if _is_format_refused(status, said):
-        return FormatRefusedError, "The next attempt asks for the answer in a plainer form."
+        return FormatRefusedError, "A plainer form of the answer is asked for next, where there is one."
     if _is_model_gone(status, said):
         return ModelGoneError, _gone_advice(endpoint)
     if status >= 500 or status == 408:
         return ProviderUnavailableError, "Asking again later can help."
     return ProviderError, _refusal_advice(status, endpoint)
+
+
+def _is_content_refused(status: int, said: Said) -> bool:
+    if said.codes & _CONTENT_CODES:
+        return True
+    return status in (400, 403, 422) and _CONTENT_WORDS.search(said.words) is not None
 
 
 def _is_format_refused(status: int, said: Said) -> bool:
@@ -219,8 +196,8 @@ def _is_model_gone(status: int, said: Said) -> bool:
     if "model_not_found" in said.codes:
         return True
     if status == 404:
-        # a web server without such a path says 404 too, but not as JSON that speaks of a model
-        return said.is_json and _MODEL_WORDS.search(said.words) is not None
+        # a web server without such a path says 404 too, but has no message that speaks of a model
+        return _MODEL_WORDS.search(said.words) is not None
     return status == 400 and _BAD_MODEL_WORDS.search(said.words) is not None
 
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from ensemble_pipeline.domain import AnswerFormat, CallStatus, FormatKey, ModelReply
-from ensemble_pipeline.errors import FormatRefusedError, SettingsError
+from ensemble_pipeline.errors import FormatRefusedError, ProviderError, SettingsError
 from ensemble_pipeline.providers.answers import TEXT_LENGTH, UnreadableAnswerError, keeps_form, read_answer
 from ensemble_pipeline.providers.anthropic import AnthropicClient
 from ensemble_pipeline.providers.base import ModelCatalogue, Prompt, ProviderClient, RawReply, Way
@@ -71,7 +71,8 @@ class ProviderManager:
             the caller's reservation stands for it; `anomalies` say what was odd about its cost.
 
         Raises:
-            ProviderError: the subclass says what happened; `may_be_billed` whether something may be owed.
+            ProviderError: the subclass says what happened; `may_be_billed` whether something may be owed. A refused
+                form is a ``FormatRefusedError`` as long as there is a plainer one.
             SettingsError: the member's provider is not among the settings, its URL is none, or it has to be told a
                 price that nobody knows.
         """
@@ -84,8 +85,9 @@ class ProviderManager:
         try:
             raw = await client.ask(asked, put, way)
         except FormatRefusedError as error:
+            if way.answer_format.plainer is None:
+                raise _refused_altogether(error) from error
             error.answer_format = way.answer_format
-            error.is_retryable = way.answer_format.plainer is not None
             raise
         return _to_reply(raw, cost_of(raw, member, worst_case_micro_usd, self._believable_factor), way, self._as_of)
 
@@ -151,6 +153,14 @@ class ProviderManager:
         if settings.dialect == "anthropic_messages":
             return AnthropicClient(endpoint, settings.max_concurrency)
         return OpenAIChatClient(endpoint, settings.max_concurrency)
+
+
+def _refused_altogether(error: FormatRefusedError) -> ProviderError:
+    return ProviderError(
+        f"{error} There is none: correct the server, or name another model in ENSEMBLE_MEMBERS.",
+        http_status=error.http_status,
+        may_be_billed=error.may_be_billed,
+    )
 
 
 def _to_reply(raw: RawReply, cost: Cost, way: Way, as_of: datetime | None) -> ModelReply:

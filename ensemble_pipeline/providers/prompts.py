@@ -8,6 +8,7 @@ forecast that has seen it says nothing new.
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -33,8 +34,9 @@ EVIDENCE_LENGTH = 600
 SOURCE_LENGTH = 120
 PLACEHOLDER = "{{market}}"
 
-# written as JSON escapes, which models read as well; no character of them belongs to JSON's own syntax
-_ROLE_MARKS = (("<", "\\u003c"), (">", "\\u003e"), ("[INST", "\\u005bINST"), ("[/INST", "\\u005b/INST"))
+# Written as JSON escapes, which models read as well. None belongs to JSON's own syntax, where a bracket stands before a
+# quotation mark, a brace or another bracket. Mistral's marks are words in capitals between brackets.
+_ROLE_MARKS = re.compile(r"[<>]|\[(?=/?(?:INST|[A-Z_]+\]))")
 _SYSTEM_LINE = "--- system\n"
 _USER_LINE = "--- user\n"
 
@@ -115,10 +117,7 @@ def _market_data(market: Market, asked_at: datetime) -> dict[str, Any]:
 
 
 def _quoted(data: dict[str, Any]) -> str:
-    written = json.dumps(data, ensure_ascii=True)
-    for mark, escaped in _ROLE_MARKS:
-        written = written.replace(mark, escaped)
-    return written
+    return _ROLE_MARKS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", json.dumps(data, ensure_ascii=True))
 
 
 def _evidence_data(evidence: Sequence[Evidence], asked_at: datetime) -> dict[str, Any]:

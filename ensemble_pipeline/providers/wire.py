@@ -7,7 +7,7 @@ which error a failure is (``http_errors``).
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -21,12 +21,12 @@ from ensemble_pipeline.network import is_loopback, ssl_context
 from ensemble_pipeline.providers.base import ModelCatalogue
 from ensemble_pipeline.providers.connections import Connections
 from ensemble_pipeline.providers.endpoint import Endpoint, KeyHeader
+from ensemble_pipeline.providers.error_bodies import said_by
 from ensemble_pipeline.providers.http_errors import (
     bad_reply,
     error_from_exception,
     error_from_response,
     error_from_status,
-    said_by,
 )
 from ensemble_pipeline.providers.repeats import Repeats
 from ensemble_pipeline.providers.texts import one_line
@@ -37,6 +37,8 @@ MAX_TOKENS_PER_CALL = 100_000_000
 _NAME_LENGTH = 200
 _WHOLE_MS = re.compile(r"[0-9]{1,9}")
 _ERROR_STATUS = re.compile(r"[45][0-9]{2}")
+# what OpenAI's /responses and Anthropic call what has a status of its own outside of a reply
+_STATUS_WORDS = {"rate_limit_exceeded": 429, "rate_limit_error": 429, "overloaded_error": 529, "invalid_prompt": 400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,9 @@ class Wire:
         error = data.get("error")
         if not isinstance(error, Mapping) or "choices" in data:
             return
-        found = error_from_status(_status_inside(error.get("code")), said_by(data), response.headers, self.endpoint)
+        said = said_by(data)
+        status = _status_inside(error.get("code"), said.codes)
+        found = error_from_status(status, said, response.headers, self.endpoint)
         # what was used before it failed may be billed
         found.may_be_billed = found.may_be_billed or isinstance(data.get("usage"), Mapping)
         raise found
@@ -241,11 +245,13 @@ def read_catalogue(reply: WireReply, endpoint: Endpoint) -> ModelCatalogue:
     return ModelCatalogue(reply.latency_ms, tuple(row.name("id", "?") for row in rows), shutdowns)
 
 
-def _status_inside(code: object) -> int:
-    """The HTTP status that an error inside a reply names, as a number or its digits; 502 where it names none."""
+def _status_inside(code: object, codes: Collection[str]) -> int:
+    """The HTTP status that an error inside a reply names, as a number, in digits or by a word; 502 where by none."""
     if isinstance(code, str) and _ERROR_STATUS.fullmatch(code):
         return int(code)
-    return code if isinstance(code, int) and 400 <= code < 600 else 502
+    if isinstance(code, int) and 400 <= code < 600:
+        return code
+    return next((status for word, status in _STATUS_WORDS.items() if word in codes), 502)
 
 
 def _provider_ms(headers: Mapping[str, str]) -> int | None:

@@ -20,6 +20,7 @@ _ERRORS: Mapping[RefusalKind, tuple[int, str, str]] = {
     RefusalKind.NO_KEY: (401, "authentication_error", "x-api-key header is required"),
     RefusalKind.WRONG_KEY: (401, "authentication_error", "invalid x-api-key"),
     RefusalKind.UNKNOWN_MODEL: (404, "not_found_error", "model: {0}"),
+    RefusalKind.FLAGGED: (400, "invalid_request_error", "Output blocked by content filtering policy"),
     RefusalKind.RATE_LIMITED: (429, "rate_limit_error", "This request would exceed your rate limit."),
     RefusalKind.OUT_OF_CREDIT: (402, "billing_error", "Your credit balance is too low."),
     RefusalKind.OVERLOADED: (529, "overloaded_error", "Overloaded"),

@@ -28,6 +28,7 @@ class RefusalKind(StrEnum):
     NO_KEY = "no_key"
     WRONG_KEY = "wrong_key"
     UNKNOWN_MODEL = "unknown_model"
+    FLAGGED = "flagged"
     RATE_LIMITED = "rate_limited"
     OUT_OF_CREDIT = "out_of_credit"
     OVERLOADED = "overloaded"

@@ -30,6 +30,7 @@ class FaultKind(StrEnum):
     # of providers alone
     RETIRED_MODEL = "retired_model"
     KEY_ECHO = "key_echo"
+    FLAGGED = "flagged"
 
     # something between client and server, which says nothing of what the server did
     HTML = "html"
@@ -74,6 +75,7 @@ OF_PROVIDERS = frozenset(
     {
         FaultKind.RETIRED_MODEL,
         FaultKind.KEY_ECHO,
+        FaultKind.FLAGGED,
         FaultKind.NO_USAGE,
         FaultKind.REPLY_AGAIN,
         FaultKind.WRONG_MODEL,

@@ -33,6 +33,7 @@ def refusal_for(fault: Fault, key: str, model: str | None) -> Refusal | None:
         FaultKind.OUT_OF_CREDIT: (RefusalKind.OUT_OF_CREDIT, ""),
         FaultKind.WRONG_KEY: (RefusalKind.WRONG_KEY, masked(key)),
         FaultKind.RETIRED_MODEL: (RefusalKind.UNKNOWN_MODEL, model or "?"),
+        FaultKind.FLAGGED: (RefusalKind.FLAGGED, model or "?"),
         # a proxy that dumps what it was sent
         FaultKind.KEY_ECHO: (RefusalKind.BAD_REQUEST, f"cannot forward the credential {key} upstream"),
     }.get(fault.kind)

@@ -187,6 +187,12 @@ _OPENAI_ERRORS: Mapping[RefusalKind, tuple[int, str, str | None, str]] = {
         "model_not_found",
         "The model `{0}` does not exist or you do not have access to it.",
     ),
+    RefusalKind.FLAGGED: (
+        400,
+        "invalid_request_error",
+        "invalid_prompt",
+        "Invalid prompt: your prompt was flagged as potentially violating our usage policy.",
+    ),
     RefusalKind.RATE_LIMITED: (429, "requests", "rate_limit_exceeded", "Rate limit reached. Slow down."),
     RefusalKind.OUT_OF_CREDIT: (
         429,
@@ -213,6 +219,11 @@ _XAI_ERRORS: Mapping[RefusalKind, tuple[int, str, str]] = {
         "Some requested entity was not found",
         "The model {0} does not exist or your team does not have access to it.",
     ),
+    RefusalKind.FLAGGED: (
+        403,
+        "The caller does not have permission to execute the specified operation",
+        "Content violates usage guidelines. API key ID: 0000, Model: {0}, Failed check: SAFETY_CHECK_TYPE_BIO",
+    ),
     RefusalKind.RATE_LIMITED: (429, "Some resource has been exhausted", "Too many requests. Slow down."),
     RefusalKind.OUT_OF_CREDIT: (
         403,
@@ -234,6 +245,7 @@ _OPENROUTER_ERRORS: Mapping[RefusalKind, tuple[int, str]] = {
     RefusalKind.NO_KEY: (401, "No auth credentials found"),
     RefusalKind.WRONG_KEY: (401, "User not found."),
     RefusalKind.UNKNOWN_MODEL: (404, "No endpoints found for {0}."),
+    RefusalKind.FLAGGED: (403, 'The model {0} requires moderation and your input was flagged for "violence".'),
     RefusalKind.RATE_LIMITED: (429, "Rate limit exceeded"),
     RefusalKind.OUT_OF_CREDIT: (402, "Insufficient credits. Add more to continue."),
     RefusalKind.OVERLOADED: (503, "server_is_overloaded: {0}"),
@@ -243,7 +255,10 @@ _OPENROUTER_ERRORS: Mapping[RefusalKind, tuple[int, str]] = {
 
 def _openrouter_error(refusal: Refusal) -> tuple[int, dict[str, Any]]:
     status, message = _OPENROUTER_ERRORS[refusal.kind]
-    return status, {"error": {"message": message.format(refusal.message), "code": status}}
+    error: dict[str, Any] = {"message": message.format(refusal.message), "code": status}
+    if refusal.kind is RefusalKind.FLAGGED:
+        error["metadata"] = {"reasons": ["violence"], "flagged_input": "BEGIN MARKET DATA"}
+    return status, {"error": error}
 
 
 def _local_error(refusal: Refusal) -> tuple[int, dict[str, Any]]:

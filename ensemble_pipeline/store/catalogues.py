@@ -4,18 +4,9 @@ Belongs here: the table `catalogue_models`. Does not: what follows from it (``en
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
 
 from ensemble_pipeline.store.database import Connection
-
-
-@dataclass(frozen=True, slots=True)
-class Catalogue:
-    """The models a provider listed when it was last read, with the last day of those that have one."""
-
-    seen_at: datetime
-    shutdown_dates: Mapping[str, date | None]
 
 
 def save_catalogue(
@@ -31,14 +22,14 @@ def save_catalogue(
         )
 
 
-def last_catalogues(connection: Connection) -> dict[str, Catalogue]:
-    """By provider, what it listed when it was last read."""
+def last_catalogues(connection: Connection) -> dict[str, dict[str, date | None]]:
+    """By provider, the models it listed when it was last read, with the last day of those that have one."""
     rows = connection.execute(
-        "select provider, model, shutdown_date, seen_at from catalogue_models c"
+        "select provider, model, shutdown_date from catalogue_models c"
         " where seen_at = (select max(seen_at) from catalogue_models l where l.provider = c.provider)"
         ' order by provider collate "C", model collate "C"'
     )
-    found: dict[str, tuple[datetime, dict[str, date | None]]] = {}
+    found: dict[str, dict[str, date | None]] = {}
     for row in rows:
-        found.setdefault(row["provider"], (row["seen_at"], {}))[1][row["model"]] = row["shutdown_date"]
-    return {provider: Catalogue(seen_at, models) for provider, (seen_at, models) in found.items()}
+        found.setdefault(row["provider"], {})[row["model"]] = row["shutdown_date"]
+    return found

@@ -89,15 +89,6 @@ def save_health(connection: Connection, rows: Sequence[ModelHealth]) -> None:
         cursor.executemany(_SAVE, [astuple(row) for row in rows])
 
 
-def readings_since(connection: Connection, since: datetime) -> list[Row]:
-    """The readings kept since, by model and time."""
-    return connection.execute(
-        "select model_id, last_check_time, is_available, breaker_state, calls, failures, p95_response_time_ms"
-        ' from model_health where last_check_time >= %s order by model_id collate "C", last_check_time',
-        [since],
-    ).fetchall()
-
-
 def idle_providers(connection: Connection, providers: Sequence[str], since: datetime) -> list[str]:
     """Of these providers the ones that no call went to since, nor a probe; in their order."""
     rows = connection.execute(
@@ -121,10 +112,21 @@ def save_probes(connection: Connection, probes: Sequence[Probe]) -> None:
         )
 
 
+_LAST_PROBES = (
+    "select distinct on (provider) provider, probed_at, is_reachable, latency_ms, problem from provider_probes"
+    " order by provider, probed_at desc"
+)
+
+
 def last_probes(connection: Connection) -> list[Probe]:
     """The newest probe of each provider that was ever probed."""
+    return [Probe(**row) for row in connection.execute(_LAST_PROBES)]
+
+
+def failed_probes(connection: Connection) -> list[Probe]:
+    """Of the newest probes those that failed, where the provider has answered no call since."""
     rows = connection.execute(
-        "select distinct on (provider) provider, probed_at, is_reachable, latency_ms, problem from provider_probes"
-        " order by provider, probed_at desc"
+        f"select p.* from ({_LAST_PROBES}) p where not p.is_reachable and not exists (select from breakers b"
+        " where b.provider = p.provider and b.model_id = '' and b.succeeded_at > p.probed_at) order by p.provider"
     )
     return [Probe(**row) for row in rows]

@@ -76,11 +76,14 @@ class LastingSession:
 
     def _come_back(self) -> bool:
         while not self._closing.wait(_PAUSE_S):
+            session = None
             try:
                 session = self._reopen()
                 is_ours = self._take(session)
             except (DatabaseError, psycopg.OperationalError):
                 # it is still away, or again
+                if session is not None:
+                    session.close()
                 continue
             if is_ours:
                 self._session = session

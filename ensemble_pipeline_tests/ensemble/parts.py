@@ -10,6 +10,7 @@ from ensemble_pipeline.clock import Clock, SteppedClock
 from ensemble_pipeline.domain import (
     Forecast,
     MemberOpinion,
+    Mode,
     Quote,
     Ranked,
     Ranking,
@@ -22,6 +23,7 @@ from ensemble_pipeline.domain import (
 from ensemble_pipeline.ensemble.context import BatchContext, Filling, Method, Standing
 from ensemble_pipeline.ensemble.engine import Consensus, EnsembleEngine, Question
 from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.ensemble.operating import mode_in_force
 from ensemble_pipeline.ensemble.plan import Plan
 from ensemble_pipeline.settings import MemberSettings, Policy, Settings
 from ensemble_pipeline.store.budget import DaySpend
@@ -52,6 +54,12 @@ def instance_of(
 ) -> Instance:
     """An instance; without a database one that must not be asked for a connection."""
     return Instance(settings or settings_of(), database or Database(UNOPENED_URL), clock or SteppedClock(NOW))
+
+
+def mode_of(instance: Instance) -> Mode:
+    """The operating mode in force."""
+    with instance.database.connection() as connection:
+        return mode_in_force(connection, instance.clock.now()).mode
 
 
 def policy_of(*members: str, **sections: Any) -> Policy:

@@ -11,7 +11,7 @@ from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.store.budget import Limits
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline_tests.ensemble.history import put_call, put_forecasts, table
-from ensemble_pipeline_tests.ensemble.parts import instance_of, settings_of
+from ensemble_pipeline_tests.ensemble.parts import instance_of, mode_of, settings_of
 from ensemble_pipeline_tests.store.rows import NOW, call_of, hold
 
 
@@ -73,8 +73,8 @@ def test_spend_reading_is_kept_once_an_instant(database: Database) -> None:
 
 
 def test_operating_mode_in_force_is_the_last_one_set_and_all_are_kept(database: Database) -> None:
-    manager = FallbackManager(instance_at(database))
+    instance = instance_at(database)
     for mode in ("conservative", "minimal"):
-        manager.enable_emergency_mode(mode, "drill")
-    assert manager.operating_mode() == "minimal"
+        FallbackManager(instance).enable_emergency_mode(mode, "drill")
+    assert mode_of(instance) == "minimal"
     assert [row["cause"] for row in table(database, "operating_modes", "mode_id")] == ["drill", "drill"]

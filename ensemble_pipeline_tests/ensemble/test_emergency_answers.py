@@ -17,6 +17,7 @@ from ensemble_pipeline.ensemble.xai_client import TradingDecision, XAIClient
 from ensemble_pipeline.pipeline.explain import show_explanation
 from ensemble_pipeline.replay.decisions import Replayed, replay_all
 from ensemble_pipeline.store.database import Database
+from ensemble_pipeline_tests.ensemble.parts import mode_of
 from ensemble_pipeline_tests.ensemble.test_answer_reuse import (
     CHANGES,
     NO_COOLDOWN,
@@ -92,7 +93,7 @@ def play(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
 def test_member_that_cannot_be_asked_gives_its_earlier_answer_again_with_less_confidence(play: Play) -> None:
     lose(play, "openai", "xai", "local")
     decision = ask(play)
-    assert FallbackManager(play.instance).operating_mode() == "conservative"
+    assert mode_of(play.instance) == "conservative"
     lost = ("local-model", "openai-model", "xai-model")
     assert repeats(play) == dict.fromkeys(lost, (0.9 * 0.8, 0.9))
     assert {it for it in uses(play) if it[1] == "hit"} == {(name, "hit", "emergency") for name in lost}
@@ -119,7 +120,7 @@ def test_in_the_mode_minimal_one_model_decides_and_where_nobody_can_be_asked_the
     lose(play, *PROVIDERS[:4])
     play.change(gates=SKIP_FIRST)
     assert ask(play).models_consulted == ("xai-model",)
-    assert FallbackManager(play.instance).operating_mode() == "minimal"
+    assert mode_of(play.instance) == "minimal"
     assert repeats(play) == {}
     later(play, 1)
     lose(play, *PROVIDERS)
@@ -148,7 +149,7 @@ def test_in_the_mode_minimal_earlier_answers_decide_where_there_is_no_money(play
 def test_where_enough_members_answer_nobody_gives_an_old_answer_again(play: Play) -> None:
     lose(play, "openai", "xai")
     decision = ask(play)
-    assert FallbackManager(play.instance).operating_mode() == "degraded"
+    assert mode_of(play.instance) == "degraded"
     assert decision.models_consulted == ("anthropic-model", "local-model", "openrouter-model")
     assert repeats(play) == {}
     assert TAG not in decision.reasoning

@@ -9,7 +9,9 @@ from ensemble_pipeline.clock import SteppedClock
 from ensemble_pipeline.domain import PromptWording
 from ensemble_pipeline.ensemble.fallback import FallbackManager
 from ensemble_pipeline.ensemble.health import Probing
+from ensemble_pipeline.ensemble.health_alerts import watch_health
 from ensemble_pipeline.ensemble.instance import Instance
+from ensemble_pipeline.errors import CredentialsError
 from ensemble_pipeline.providers.base import ModelCatalogue
 from ensemble_pipeline.store import breakers, calls, health
 from ensemble_pipeline.store.breakers import PROVIDER, Outcome, Report, Rules
@@ -17,6 +19,7 @@ from ensemble_pipeline.store.database import Database
 from ensemble_pipeline_tests.ensemble.history import put_call, put_forecasts, table
 from ensemble_pipeline_tests.ensemble.parts import instance_of, member_of, settings_of
 from ensemble_pipeline_tests.ensemble.venue import playing
+from ensemble_pipeline_tests.providers.loopback import always, serve
 from ensemble_pipeline_tests.store.rows import NOW
 
 MINUTE = timedelta(minutes=1)
@@ -129,6 +132,18 @@ def test_providers_that_had_no_traffic_are_probed_and_those_asked_lately_are_not
         assert set(asyncio.run(Probing(play.instance).probe_idle())) == everybody
         with database.connection() as connection:
             assert {it.provider for it in health.last_probes(connection)} == everybody
+
+
+def test_probe_whose_key_may_not_read_the_list_closes_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playing(database, monkeypatch, "A-1") as play, serve(always({"error": {"message": "No."}}, 403)) as server:
+        providers = play.instance.settings.model_dump()["providers"]
+        play.change(providers=providers | {"anthropic": providers["anthropic"] | {"base_url": server.url}})
+        found = asyncio.run(Probing(play.instance).probe_idle())["anthropic"]
+        assert isinstance(found, CredentialsError)
+        assert play.rows("select * from breakers where state <> 'closed' or consecutive_failures > 0") == []
+        assert watch_health(play.instance).raised == 1
 
 
 def test_probe_that_finds_a_wrong_key_closes_the_provider_and_tells_no_key(

@@ -17,7 +17,7 @@ from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.health import ModelHealth
 from ensemble_pipeline.store.world_clock import StoredClock
 from ensemble_pipeline_tests.ensemble.history import put_call, put_forecasts, table
-from ensemble_pipeline_tests.ensemble.parts import instance_of, settings_of
+from ensemble_pipeline_tests.ensemble.parts import instance_of, mode_of, settings_of
 from ensemble_pipeline_tests.store.rows import HOUR, NOW
 
 MINUTE = timedelta(minutes=1)
@@ -103,7 +103,7 @@ def test_normal_by_hand_returns_to_what_the_evidence_says(room: Room) -> None:
     room.out = "abc"
     room.review()
     room.manager.enable_emergency_mode("suspended", "drill")
-    assert room.manager.operating_mode() == "suspended"
+    assert mode_of(room.instance) == "suspended"
     found = room.manager.enable_emergency_mode("normal", "over")
     assert (found.mode, found.origin) == ("conservative", "evidence")
 
@@ -112,9 +112,9 @@ def test_what_is_set_by_hand_expires_at_its_time_whether_anybody_looks_or_not(ro
     found = room.manager.enable_emergency_mode(Mode.SUSPENDED, "release", timedelta(hours=2))
     assert found.until == NOW + 2 * HOUR
     room.later(119)
-    assert room.manager.operating_mode() == "suspended"
+    assert mode_of(room.instance) == "suspended"
     room.later(1)
-    assert room.manager.operating_mode() == "normal"
+    assert mode_of(room.instance) == "normal"
     assert room.rows() == [("hand", "suspended")]
     room.later(600)
     assert room.review().mode is Mode.NORMAL
@@ -127,7 +127,7 @@ def test_what_is_set_by_hand_expires_at_its_time_whether_anybody_looks_or_not(ro
 def test_second_mode_by_hand_takes_the_place_of_the_first(room: Room) -> None:
     room.manager.enable_emergency_mode("suspended", "first", timedelta(hours=2))
     room.manager.enable_emergency_mode("degraded", "second")
-    assert room.manager.operating_mode() == "degraded"
+    assert mode_of(room.instance) == "degraded"
     room.later(1000)
     assert room.review().mode == "degraded"
 
@@ -178,7 +178,7 @@ def test_recent_calls_count_and_old_ones_do_not(database: Database) -> None:
         for attempt in (2, 3, 4, 5):
             put_call(connection, snapshot, "a", attempt=attempt, status="failed")
     assert room.review().cause == "1 of 5 calls of the last 60 minutes were answered"
-    assert room.manager.operating_mode() == "conservative"
+    assert mode_of(room.instance) == "conservative"
     room.later(60)
     room.review()
     room.later(15)

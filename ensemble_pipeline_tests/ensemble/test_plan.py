@@ -6,6 +6,7 @@ import pytest
 from ensemble_pipeline.domain import Reason, Route
 from ensemble_pipeline.ensemble.fallback import FallbackManager
 from ensemble_pipeline.store.database import Database
+from ensemble_pipeline_tests.ensemble.parts import mode_of
 from ensemble_pipeline_tests.ensemble.venue import UNLIMITED, playing
 from ensemble_pipeline_tests.sandbox.small_world import HOUR, START
 
@@ -65,7 +66,7 @@ def test_plan_when_suspended_takes_no_new_risk_and_normal_ends_it(
     with playing(database, monkeypatch, "A-1", ensemble={"member_policy": "all"}) as play:
         play.scan()
         manager = FallbackManager(play.instance)
-        assert manager.operating_mode() == "normal"
+        assert mode_of(play.instance) == "normal"
         manager.enable_emergency_mode("suspended", "drill")
         [plan] = play.plan()[1]
         assert (plan.refusal, plan.members) == (Reason.EMERGENCY_MODE, ())

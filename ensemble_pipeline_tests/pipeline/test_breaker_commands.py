@@ -10,13 +10,13 @@ from ensemble_pipeline.ensemble.health_alerts import watch_health
 from ensemble_pipeline.errors import InputError
 from ensemble_pipeline.pipeline.checks import answers_come_in_time, enough_models_available, no_breaker_open
 from ensemble_pipeline.pipeline.resources import EnsembleResource
-from ensemble_pipeline.store import alerts, health
-from ensemble_pipeline.store.breakers import PROVIDER
+from ensemble_pipeline.store import alerts, breakers, health
+from ensemble_pipeline.store.breakers import PROVIDER, Report
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.health import Probe
 from ensemble_pipeline_tests.ensemble.history import NOW, put_call, put_forecasts, table
 from ensemble_pipeline_tests.ensemble.parts import instance_of, settings_of
-from ensemble_pipeline_tests.ensemble.test_health import tell
+from ensemble_pipeline_tests.ensemble.test_health import RULES, tell
 from ensemble_pipeline_tests.pipeline.conftest import Command, said
 
 
@@ -69,6 +69,23 @@ def test_open_breaker_and_unreachable_provider_raise_alerts_that_end_with_them(d
     with database.connection() as connection:
         health.save_probes(connection, [Probe("local", later, is_reachable=True, latency_ms=3, problem=None)])
     assert watch_health(instance).resolved == 2
+
+
+def test_failed_probe_is_no_alert_once_the_provider_has_answered_a_call(database: Database) -> None:
+    clock = SteppedClock(NOW)
+    instance = instance_of(settings_of("a"), database, clock)
+    with database.connection() as connection:
+        answered = Report("local", "a", None, "success", "success")
+        connection.execute(breakers.REPORT, breakers.report_arguments(answered, NOW, RULES))
+    clock.advance_to(NOW + timedelta(hours=1))
+    with database.connection() as connection:
+        probe = Probe("local", clock.now(), is_reachable=False, latency_ms=None, problem="refused")
+        health.save_probes(connection, [probe])
+    assert watch_health(instance).raised == 1
+    with database.connection() as connection:
+        later = clock.now() + timedelta(minutes=1)
+        connection.execute(breakers.REPORT, breakers.report_arguments(answered, later, RULES))
+    assert watch_health(instance).resolved == 1
 
 
 def test_breaker_of_a_provider_nobody_uses_any_more_is_no_alert(database: Database) -> None:

@@ -5,7 +5,7 @@ import httpx
 import pytest
 
 from ensemble_pipeline.domain import AnswerFormat, CallStatus
-from ensemble_pipeline.errors import FormatRefusedError
+from ensemble_pipeline.errors import FormatRefusedError, ProviderError
 from ensemble_pipeline.providers.answers import ANSWER_SCHEMA, keeps_form
 from ensemble_pipeline.providers.endpoint import Endpoint
 from ensemble_pipeline.providers.http_errors import error_from_response
@@ -112,15 +112,23 @@ def test_refusal_of_a_form_is_told_from_other_refusals(provider: str, status: in
     assert not error.may_be_billed
 
 
-@pytest.mark.parametrize(("answer_format", "can_go_on"), [(SCHEMA, True), (OBJECT, True), (TEXT, False)])
-def test_refused_form_says_which_it_was_and_whether_a_plainer_one_is_left(
-    answer_format: AnswerFormat, *, can_go_on: bool
-) -> None:
+@pytest.mark.parametrize("answer_format", [SCHEMA, OBJECT])
+def test_refused_form_says_which_it_was_while_a_plainer_one_is_left(answer_format: AnswerFormat) -> None:
     provider, status, body = REFUSALS[0]
     with serve(always(body, status)) as server, pytest.raises(FormatRefusedError) as caught:
         ask(server.url, provider, answer_format=answer_format)
     assert len(server.seen) == 1
-    assert (caught.value.answer_format, caught.value.is_retryable) == (answer_format, can_go_on)
+    assert (caught.value.answer_format, caught.value.is_retryable) == (answer_format, True)
+
+
+def test_server_that_refuses_the_plainest_form_refuses_the_request() -> None:
+    provider, status, body = REFUSALS[0]
+    with serve(always(body, status)) as server, pytest.raises(ProviderError, match="There is none") as caught:
+        ask(server.url, provider, answer_format=TEXT)
+    assert type(caught.value) is ProviderError
+    assert (caught.value.http_status, caught.value.is_retryable, caught.value.may_be_billed) == (400, False, False)
+    assert "'response_format.type' must be" in str(caught.value)
+    assert len(server.seen) == 1
 
 
 def test_refused_form_may_be_asked_for_more_plainly_whatever_the_provider_says_of_the_same_request() -> None:

@@ -23,6 +23,14 @@ ROLE_MARKS = (
     "<s>[INST] <<SYS>>",
     "[/INST]",
     "[INST]",
+    "[SYSTEM_PROMPT]",
+    "[/SYSTEM_PROMPT]",
+    "[AVAILABLE_TOOLS]",
+    "[/AVAILABLE_TOOLS]",
+    "[TOOL_CALLS]",
+    "[TOOL_RESULTS]",
+    "[/TOOL_RESULTS]",
+    "[THINK]",
     "<start_of_turn>user",
     "<|system|>",
     "</s>",
@@ -74,6 +82,13 @@ def test_hostile_words_are_data_and_come_back_as_they_were(
     sent = [json.loads(json.dumps(it)) for it in (question, rules, category[:100], source[:120], text[:600])]
     [piece] = data["evidence"]
     assert [data["question"], data["rules"], data["category"], piece["source"], piece["text"]] == sent
+
+
+def test_brackets_that_mark_no_role_stay_as_they_are() -> None:
+    rules = "[a] [1] [A1] [ ] [] [yes] [No] A[0] [UNCLOSED [/ [\u00c4]"
+    line = data_line(build_prompt("forecaster", market_of(rules=rules), NOW).user)
+    assert "\\u005b" not in line
+    assert json.dumps(rules) in line
 
 
 @pytest.mark.parametrize("filling", ["x", "\U0001f600", "\x00", "<", '"', "\ud800"])

@@ -11,7 +11,9 @@ from starlette.responses import Response, StreamingResponse
 
 from ensemble_pipeline.errors import (
     BadReplyError,
+    ContentRefusedError,
     CredentialsError,
+    FormatRefusedError,
     ModelGoneError,
     OutOfCreditError,
     ProviderError,
@@ -38,6 +40,8 @@ def xai_error(message: str) -> dict[str, Any]:
 
 
 VLLM = {"object": "error", "param": None, "code": 404}
+FLAGGED = "Content violates usage guidelines. API key ID: 0, Failed check: SAFETY_CHECK_TYPE_BIO"
+MODERATED = 'The model x/y requires moderation on z. Your input was flagged for "violence". No credits were charged.'
 LOADING = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
 
 CASES: list[tuple[str, int, Any, type[ProviderError]]] = [
@@ -71,6 +75,18 @@ CASES: list[tuple[str, int, Any, type[ProviderError]]] = [
     ("xai", 422, xai_error("Failed to deserialize the JSON body."), ProviderError),
     ("xai", 429, {"code": "Some resource has been exhausted", "error": "Too many requests."}, RateLimitedError),
     ("xai", 503, {"code": "The service is currently unavailable", "error": "Overloaded."}, ProviderUnavailableError),
+    ("openai", 400, openai_error("invalid_prompt"), ContentRefusedError),
+    ("openai", 400, openai_error("content_policy_violation"), ContentRefusedError),
+    ("openai", 400, openai_error("content_filter"), ContentRefusedError),
+    ("openai", 400, openai_error(None, message="This request has been flagged for a risk."), ContentRefusedError),
+    ("openai", 401, openai_error(None, message="Your account was flagged."), CredentialsError),
+    ("openai", 403, openai_error(None, message="Your account was closed over content."), CredentialsError),
+    ("openai", 200, {"error": {"code": "invalid_prompt", "message": "No."}, "output": []}, ContentRefusedError),
+    ("xai", 403, xai_error(FLAGGED), ContentRefusedError),
+    ("xai", 400, xai_error(FLAGGED), ContentRefusedError),
+    ("anthropic", 400, anthropic_error("x", "Output blocked by content filtering policy"), ContentRefusedError),
+    ("openrouter", 403, {"error": {"message": MODERATED, "code": 403}}, ContentRefusedError),
+    ("openrouter", 200, {"error": {"message": MODERATED, "code": 403}}, ContentRefusedError),
     ("anthropic", 401, anthropic_error("authentication_error"), CredentialsError),
     ("anthropic", 402, anthropic_error("billing_error"), OutOfCreditError),
     ("anthropic", 400, anthropic_error("invalid_request_error", "Your credit balance is too low."), OutOfCreditError),
@@ -137,6 +153,36 @@ OWN = {
 def error_of(provider: str, status: int, body: Any) -> ProviderError:
     content = body if isinstance(body, str) else json.dumps(body)
     return error_from_response(httpx.Response(status, text=content), Endpoint(provider, "http://x/v1", 1.0))
+
+
+OURS = "Will an API key of model M be not found in a response_format with json_schema? Models say: any credits?"
+ECHOES: list[tuple[str, int, Any]] = [
+    ("local", 400, {"received": {"messages": [{"content": OURS}], "response_format": {"type": "json_schema"}}}),
+    ("local", 422, {"detail": [{"loc": ["body", "seed"], "msg": "Not a number", "input": {"messages": OURS}}]}),
+    ("local", 400, f"cannot read {OURS}"),
+    ("local", 422, [OURS]),
+    ("local", 404, {"request": OURS}),
+    ("xai", 403, {"request": OURS}),
+    ("openai", 400, openai_error(None, message=f"Cannot read this: {'x' * 500} {OURS}")),
+]
+
+
+@pytest.mark.parametrize(("provider", "status", "body"), ECHOES)
+def test_words_of_a_question_that_a_body_repeats_say_nothing(provider: str, status: int, body: Any) -> None:
+    kind = CredentialsError if status == 403 else ProviderError
+    assert type(error_of(provider, status, body)) is kind
+
+
+def test_body_without_a_message_is_shown_all_the_same() -> None:
+    assert "too many cooks" in str(error_of("local", 400, "too many cooks"))
+    assert "too many cooks" in str(error_of("local", 400, {"reason": "too many cooks"}))
+
+
+def test_field_that_a_server_does_not_know_is_read_from_its_details() -> None:
+    unknown = {"type": "extra_forbidden", "loc": ["body", "response_format"], "msg": "Extra inputs are not permitted"}
+    error = error_of("local", 422, {"detail": [unknown, "odd", {"msg": "And more."}]})
+    assert type(error) is FormatRefusedError
+    assert "body.response_format: Extra inputs are not permitted; And more." in str(error)
 
 
 @pytest.mark.parametrize("status", [408, 499, 504, 520, 521, 522, 523, 524])
@@ -227,13 +273,21 @@ def test_credentials_error_names_the_variable_to_set() -> None:
         ({"retry-after": "7"}, 7.0),
         ({"retry-after": "0.5"}, 0.5),
         ({"retry-after": "7", "retry-after-ms": "250"}, 0.25),
-        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "86400"}, 86400.0),
+        ({"retry-after": "86401"}, None),
+        ({"retry-after": "1790000000"}, None),
+        ({"retry-after": "1790000000000"}, None),
+        ({"retry-after": "7", "retry-after-ms": "1790000000000"}, 7.0),
+        ({"retry-after": "7", "retry-after-ms": "-1"}, 7.0),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),
         ({"retry-after": "soon"}, None),
         ({}, None),
         ({"retry-after": "Sun, 22 Nov 2026 12:00:30 GMT", "date": "Sun, 22 Nov 2026 12:00:00 GMT"}, 30.0),
         ({"retry-after": "Sun, 22 Nov 2026 11:00:00 GMT", "date": "Sun, 22 Nov 2026 12:00:00 GMT"}, 0.0),
+        ({"retry-after": "Mon, 23 Nov 2026 12:00:00 GMT", "date": "Sun, 22 Nov 2026 12:00:00 GMT"}, 86400.0),
+        ({"retry-after": "Mon, 23 Nov 2026 12:00:01 GMT", "date": "Sun, 22 Nov 2026 12:00:00 GMT"}, None),
         ({"retry-after": "Sun, 22 Nov 2026 12:00:30 GMT"}, None),
     ],
 )
@@ -246,6 +300,35 @@ def test_model_that_openrouter_has_no_host_for_may_be_too_cheap_by_the_settings(
     assert type(error) is ModelGoneError
     assert "`input_usd_per_mtok`" in str(error)
     assert "ENSEMBLE_MEMBERS" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("provider", "body", "kind", "status"),
+    [
+        (
+            "openai",
+            {"status": "failed", "error": {"code": "rate_limit_exceeded", "message": "x"}},
+            RateLimitedError,
+            429,
+        ),
+        ("anthropic", anthropic_error("rate_limit_error"), RateLimitedError, 429),
+        ("anthropic", anthropic_error("overloaded_error"), ProviderUnavailableError, 529),
+        ("openai", {"status": "failed", "error": {"code": "invalid_prompt", "message": "x"}}, ContentRefusedError, 400),
+        (
+            "openai",
+            {"status": "failed", "error": {"code": "server_error", "message": "x"}},
+            ProviderUnavailableError,
+            502,
+        ),
+    ],
+)
+def test_error_inside_a_reply_is_told_by_its_word(
+    provider: str, body: Any, kind: type[ProviderError], status: int
+) -> None:
+    with serve(always(body, 200, {"retry-after": "3"})) as server, pytest.raises(ProviderError) as caught:
+        ask(server.url, provider)
+    assert (type(caught.value), caught.value.http_status) == (kind, status)
+    assert caught.value.retry_after_s == (None if status == 400 else 3.0)
 
 
 def test_rate_limit_carries_the_waiting_time() -> None:

@@ -17,6 +17,7 @@ from ensemble_pipeline.domain import AnomalyKind, CallStatus, ModelReply
 from ensemble_pipeline.ensemble.cache import is_same_model
 from ensemble_pipeline.errors import (
     BadReplyError,
+    ContentRefusedError,
     CredentialsError,
     ModelGoneError,
     OutOfCreditError,
@@ -123,6 +124,7 @@ ERRORS: list[tuple[str, type[ProviderError], bool, bool]] = [
     ("wrong_key", CredentialsError, False, False),
     ("retired_model", ModelGoneError, False, False),
     ("key_echo", ProviderError, False, False),
+    ("flagged", ContentRefusedError, False, False),
     ("html", BadReplyError, True, True),
     ("bad_gateway", ProviderUnavailableError, True, True),
     ("unavailable", ProviderUnavailableError, True, True),

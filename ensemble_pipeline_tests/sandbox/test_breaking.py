@@ -176,6 +176,21 @@ def test_wrong_key_is_shown_by_its_ends_and_an_echo_shows_it_whole(client: httpx
     assert key in ask_anthropic(client, "anthropic-model", ABOUT, key=key).text
 
 
+def test_question_is_declined_in_each_ones_shape(client: httpx.Client) -> None:
+    for provider in ("openai", "xai", "openrouter", "anthropic"):
+        put(client, "flagged", provider)
+    said = ask(client)
+    assert (said.status_code, said.json()["error"]["code"]) == (400, "invalid_prompt")
+    said = ask(client, provider="xai")
+    assert said.status_code == 403
+    assert "Failed check: SAFETY_CHECK_TYPE_" in said.json()["error"]
+    said = ask(client, provider="openrouter")
+    assert said.status_code == 403
+    assert said.json()["error"]["metadata"]["reasons"] == ["violence"]
+    said = ask_anthropic(client, "anthropic-model", ABOUT)
+    assert (said.status_code, said.json()["error"]["type"]) == (400, "invalid_request_error")
+
+
 @pytest.mark.parametrize(("seconds", "told"), [(None, None), (7, "7"), (0.25, "0.25")])
 def test_waiting_time_of_a_rate_limit_is_told_or_not(
     client: httpx.Client, seconds: float | None, told: str | None

@@ -23,7 +23,7 @@ from ensemble_pipeline.store.migrate import (
 )
 from ensemble_pipeline_tests.conftest import opened
 from ensemble_pipeline_tests.ensemble.history import HOUR, NOW, put_call, put_forecasts, settle, table
-from ensemble_pipeline_tests.ensemble.parts import instance_of, settings_of
+from ensemble_pipeline_tests.ensemble.parts import instance_of, mode_of, settings_of
 from ensemble_pipeline_tests.store.rows import call_of, close, hold
 
 
@@ -193,9 +193,10 @@ def test_modes_set_before_were_set_by_hand_and_what_would_expire_goes_with_the_w
                 "insert into operating_modes (mode, cause, since) values ('minimal', 'drill', %s)", [NOW]
             )
         migrate(database)
-        manager = FallbackManager(instance_of(settings_of("a"), database, SteppedClock(NOW)))
+        instance = instance_of(settings_of("a"), database, SteppedClock(NOW))
+        manager = FallbackManager(instance)
         [row] = table(database, "operating_modes", "mode_id")
-        assert (row["origin"], row["expires_at"], manager.operating_mode()) == ("hand", None, "minimal")
+        assert (row["origin"], row["expires_at"], mode_of(instance)) == ("hand", None, "minimal")
         manager.enable_emergency_mode("suspended", "for an hour", HOUR)
         manager.enable_emergency_mode("degraded", "until it is ended")
         with database.connection() as connection:

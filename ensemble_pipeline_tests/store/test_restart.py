@@ -163,6 +163,27 @@ def test_session_whose_place_another_took_stays_closed(own: OwnServer, restarted
     lasting.close()
 
 
+def test_session_in_which_nothing_can_be_taken_is_closed_before_another_is_opened(database: Database) -> None:
+    asked: list[AnySession] = []
+    is_held = threading.Event()
+
+    def take(session: AnySession) -> bool:
+        asked.append(session)
+        if len(asked) == 1:
+            session.execute("set statement_timeout = 1")
+            session.execute("select pg_sleep(1)")
+        is_held.set()
+        return True
+
+    lasting = LastingSession(database.open_session(), database.open_session, take)
+    with database.session() as other:
+        other.execute("select pg_terminate_backend(%s)", [lasting.session.info.backend_pid])
+    assert is_held.wait(10)
+    assert [it.closed for it in asked] == [True, False]
+    lasting.close()
+    assert asked[1].closed
+
+
 def test_session_that_is_told_something_else_than_farewell_is_unbroken(database: Database) -> None:
     lasting = LastingSession(database.open_session(), database.open_session, lambda _: False)
     lasting.session.execute("listen news")
