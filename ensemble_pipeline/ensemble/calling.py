@@ -25,6 +25,7 @@ from ensemble_pipeline.ensemble.plan import Plan
 from ensemble_pipeline.errors import (
     BreakerOpenError,
     BudgetRefusedError,
+    ContentRefusedError,
     DatabaseLostError,
     DeadlineError,
     FormatRefusedError,
@@ -281,10 +282,12 @@ class Caller:
         query = self._query(
             call,
             latency_ms=failure.elapsed_ms,
-            status=CallStatus.TIMED_OUT if isinstance(error, ProviderTimeoutError) else CallStatus.FAILED,
+            status=_status_of(error),
             cost_micro_usd=cost,
             cost_source="worst_case" if error.may_be_billed else "not_billed",
             http_status=error.http_status,
+            # who declines has replied, if with nothing to keep
+            response="" if isinstance(error, ContentRefusedError) else None,
             problem=str(error),
             answer_format=error.answer_format if isinstance(error, FormatRefusedError) else None,
         )
@@ -323,6 +326,13 @@ class Caller:
             worst_case=call.worst_case_micro_usd,
             anomalies=reply.anomalies,
         )
+
+
+def _status_of(error: ProviderError) -> CallStatus:
+    if isinstance(error, ContentRefusedError):
+        # whether the model says so or its provider for it
+        return CallStatus.REFUSED_BY_MODEL
+    return CallStatus.TIMED_OUT if isinstance(error, ProviderTimeoutError) else CallStatus.FAILED
 
 
 def _can_help(error: Exception, deadline: Deadline) -> bool:

@@ -37,7 +37,11 @@ def refusal_for(fault: Fault, key: str, model: str | None) -> Refusal | None:
         # a proxy that dumps what it was sent
         FaultKind.KEY_ECHO: (RefusalKind.BAD_REQUEST, f"cannot forward the credential {key} upstream"),
     }.get(fault.kind)
-    return None if found is None else Refusal(*found)
+    if found is None:
+        return None
+    # what is overloaded or broken seldom says for how long
+    wait_s = fault.retry_after_s if "retry_after_s" in fault.model_fields_set else None
+    return Refusal(*found, wait_s)
 
 
 def altered(completion: Completion, fault: Fault) -> Completion:

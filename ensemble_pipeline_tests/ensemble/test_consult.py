@@ -82,6 +82,7 @@ def test_every_provider_kind_is_asked_once_and_booked_with_its_cost(
         ("gateway_timeout", ["failed", "failed"], 504, "answered 504"),
         ("out_of_credit", ["failed"], 429, "Top up"),
         ("wrong_key", ["failed"], 401, "OPENAI_API_KEY"),
+        ("flagged", ["refused_by_model"], 400, "declines this question"),
     ],
 )
 def test_failure_is_booked_with_its_cause_and_asked_again_only_where_that_can_help(

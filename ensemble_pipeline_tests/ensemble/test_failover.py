@@ -200,6 +200,24 @@ def test_provider_whose_key_or_account_fails_is_closed_and_others_answer(
         assert not FallbackManager(play.instance).check_provider_health()[PRIMARY].is_available
 
 
+@pytest.mark.parametrize("provider", ["xai", "openai", "openrouter", "anthropic"])
+def test_question_that_a_provider_declines_shuts_nobody_and_counts_as_a_refusal(
+    database: Database, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    with playing(database, monkeypatch, "M0-1", ensemble=ONE) as play:
+        keep(play, f"{provider}-model", next(it for it in (PRIMARY, SECOND) if provider not in it))
+        play.scan()
+        play.fault(provider, "flagged")
+        assert ask(play).answered == 1
+        found = FallbackManager(play.instance).check_provider_health()[f"{provider}-model"]
+        assert (found.refused, found.consecutive_failures, found.is_available) == (1, 1, True)
+        assert play.rows("select * from breaker_transitions") == []
+        [row] = play.rows("select * from llm_queries where status = 'refused_by_model'")
+        assert (row["cost_micro_usd"], row["cost_source"], row["response_model"]) == (0, "not_billed", None)
+        rows = play.rows("select * from breakers where consecutive_failures > 0")
+        assert [(it["provider"], it["model_id"]) for it in rows] == [(provider, f"{provider}-model")]
+
+
 def test_call_that_was_not_made_is_kept_with_its_cause(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     with playing(database, monkeypatch, *(f"M{number}-1" for number in range(8)), ensemble=ONE) as play:
         keep(play, PRIMARY, SECOND)

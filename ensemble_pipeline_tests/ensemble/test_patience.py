@@ -42,6 +42,17 @@ def test_who_heeds_no_breaker_waits_as_long_as_was_asked(
         assert waits_s == [WANTED_S]
 
 
+@pytest.mark.parametrize("kind", ["overloaded", "server_error"])
+@pytest.mark.parametrize("target", ["xai", "anthropic"])
+def test_call_is_put_off_where_a_server_that_fails_says_when_to_come_back(
+    database: Database, monkeypatch: pytest.MonkeyPatch, waits_s: list[float], target: str, kind: str
+) -> None:
+    with playing(database, monkeypatch, "A-1") as play:
+        play.fault(target, kind, retry_after_s=WANTED_S)
+        assert ask(play) == Consultation(5, 0, 0, 0, 0)
+        assert waits_s == [WANTED_S]
+
+
 def test_who_heeds_breakers_leaves_the_waiting_to_them(
     database: Database, monkeypatch: pytest.MonkeyPatch, waits_s: list[float]
 ) -> None:
