@@ -123,7 +123,7 @@ def test_one_slow_down_each_from_two_providers_refuses_none_of_twenty_calls(
 def test_provider_that_hangs_takes_no_decision_beyond_its_deadline(
     database: Database, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    deadline_s = 2.4
+    deadline_s = 3.6
     tickers = [f"M{number:02}-1" for number in range(12)]
     with playing(database, monkeypatch, *tickers, ensemble=ONE | {"decision_deadline_s": deadline_s}) as play:
         keep(play, PRIMARY, SECOND)
@@ -144,12 +144,12 @@ def test_stand_in_that_the_deadline_cuts_off_is_not_held_to_have_failed(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tickers = [f"M{number:02}-1" for number in range(3)]
-    with playing(database, monkeypatch, *tickers, ensemble=ONE | {"decision_deadline_s": 1.5}) as play:
+    with playing(database, monkeypatch, *tickers, ensemble=ONE | {"decision_deadline_s": 2.4}) as play:
         keep(play, PRIMARY, SECOND)
         play.scan()
         play.fault("xai", "hang", count=None)
         # sound, but slower than what the first leaves of the time
-        play.fault("openai", "stall", count=None, stall_s=1.0)
+        play.fault("openai", "stall", count=None, stall_s=1.6)
         assert ask(play).answered == 0
         assert statuses(play, PRIMARY) == statuses(play, SECOND) == ["timed_out"] * 3
         rows = play.rows(
@@ -164,7 +164,7 @@ def test_stand_in_that_the_deadline_cuts_off_is_not_held_to_have_failed(
 def test_calls_that_wait_for_their_turn_at_a_provider_that_begins_to_hang_do_not_leave(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deadline_s = 2.4
+    deadline_s = 3.6
     tickers = [f"M{number:02}-1" for number in range(12)]
     with playing(database, monkeypatch, *tickers, ensemble=ONE | {"decision_deadline_s": deadline_s}) as play:
         providers = play.instance.settings.model_dump()["providers"]
