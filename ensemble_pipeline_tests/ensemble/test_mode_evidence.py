@@ -174,6 +174,15 @@ def test_whatever_the_evidence_a_mode_never_softens_faster_than_one_level_a_wait
     assert all(it.mode.severity >= called_for.severity for it, (_, called_for) in zip(found[1:], looks, strict=True))
 
 
+@given(MODES, MODES, st.floats(-60, 60))
+def test_look_by_a_clock_that_is_behind_begins_no_wait_before_the_mode(
+    before: Mode, called_for: Mode, minutes: float
+) -> None:
+    [after] = play(mode_at(before), [(minutes, called_for)])
+    assert after.since >= NOW
+    assert after.better_since is None or after.better_since >= after.since
+
+
 def test_wait_of_nothing_softens_at_the_first_better_look() -> None:
     options = ModeSettings(recovery_minutes=0)
     assert play(mode_at(Mode.DEGRADED), [(0, Mode.NORMAL)], options)[0].mode is Mode.NORMAL

@@ -1,9 +1,11 @@
 """The mode in force, against a real database: by hand as a floor, by evidence, by expiry; each transition once."""
 
 import threading
+import time
 from datetime import timedelta
 from typing import Any, Literal
 
+import psycopg
 import pytest
 
 from ensemble_pipeline.clock import SteppedClock
@@ -11,7 +13,7 @@ from ensemble_pipeline.domain import Mode
 from ensemble_pipeline.ensemble.fallback import FallbackManager
 from ensemble_pipeline.ensemble.operating import ModeInForce, mode_in_force
 from ensemble_pipeline.errors import InputError
-from ensemble_pipeline.store import alerts, worlds
+from ensemble_pipeline.store import alerts, operating_modes, worlds
 from ensemble_pipeline.store.alerts import Alert
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.health import ModelHealth
@@ -238,6 +240,40 @@ def test_processes_that_review_at_once_write_a_transition_once(database: Databas
         thread.join()
     assert rooms[0].rows() == [("evidence", "minimal")]
     assert len(rooms[0].alerts()) == 1
+
+
+def wait_for_somebody_who_waits(database: Database) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with database.connection() as connection:
+            waiting = connection.execute("select from pg_locks where locktype = 'advisory' and not granted").fetchall()
+        if waiting:
+            return
+        time.sleep(0.005)
+    raise AssertionError("nobody waits for the lock of the modes")
+
+
+@pytest.mark.parametrize("work", ["review", "by hand"])
+def test_who_waited_while_another_put_a_mode_in_force_looks_at_the_clock_after_it(database: Database, work: str) -> None:
+    room, failed = Room(database), []
+
+    def wait() -> None:
+        try:
+            room.review() if work == "review" else room.manager.enable_emergency_mode("degraded", "drill")
+        except psycopg.Error as error:
+            failed.append(error)
+
+    waiting = threading.Thread(target=wait)
+    with database.connection() as connection:
+        operating_modes.lock_modes(connection)
+        waiting.start()
+        wait_for_somebody_who_waits(database)
+        room.later(1)
+        operating_modes.append(connection, "minimal", "1 of 5 models are available", room.clock.now(), "evidence")
+    waiting.join(30)
+    assert failed == []
+    newest = table(database, "operating_modes", "mode_id")[-1]
+    assert NOW + MINUTE == (newest["better_since"] if work == "review" else newest["since"])
 
 
 def test_reading_the_mode_changes_nothing(room: Room) -> None:
