@@ -150,6 +150,7 @@ class Reason(StrEnum):
     ROUTE = "route"
     BUDGET_REFUSED = "budget_refused"
     NO_ANSWER = "no_answer"
+    MODE_MEANWHILE = "mode_meanwhile"
     TOO_FEW_ANSWERS = "too_few_answers"
     CERTAINTY = "certainty"
     DISAGREEMENT = "disagreement"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from ensemble_pipeline.domain import Action, GateVerdict, MemberOpinion, Quote, Reason, Route, Side
 from ensemble_pipeline.ensemble.context import BatchContext, Filling
 from ensemble_pipeline.ensemble.engine import Consensus
-from ensemble_pipeline.ensemble.modes import Row, row_of
+from ensemble_pipeline.ensemble.modes import Row, Step, row_of
 from ensemble_pipeline.ensemble.offers import Offer, best_offer, demanded_edge, stance
 from ensemble_pipeline.ensemble.ordering import Order, Sizer
 from ensemble_pipeline.ensemble.plan import Plan, answers_demanded
@@ -71,7 +71,7 @@ class _Gates:
         self._plan = plan
         self._consensus = consensus
         self._filling = filling
-        self._mode = row_of(context.operating_mode, policy.modes)
+        self._mode = row_of(filling.mode or context.operating_mode, policy.modes)
         self._sizer = Sizer(policy.sizing, self._mode, plan.trade_value_micro_usd)
         self._confidence = adjusted_confidence(consensus, policy.gates)
 
@@ -102,6 +102,8 @@ class _Gates:
 
     def _before_size(self) -> Iterator[GateVerdict]:
         consensus, quote = self._consensus, self._filling.quote
+        if self._filling.mode is not None:
+            yield self._allowed_by_mode()
         yield self._answers()
         certain = sum(member.p_yes in (0.0, 1.0) for member in consensus.answered)
         # whoever claims certainty gives no odds to bet by; among others the pool takes it for a bold guess
@@ -131,6 +133,12 @@ class _Gates:
         yield GateVerdict(Reason.CROSSED_BOOK, not quote.is_crossed, _book(quote))
         if self._plan.route is Route.PAIR:
             yield pair_agrees(consensus, quote, self._policy, self._mode)
+
+    def _allowed_by_mode(self) -> GateVerdict:
+        """Whether the mode that was put in force while the models were asked lets it be bought."""
+        step = Step.INCREASE if self._filling.exposure.in_market else Step.OPEN
+        numbers = {"mode": self._mode.mode, "planned_in": self._context.operating_mode, "step": step}
+        return GateVerdict(Reason.MODE_MEANWHILE, self._mode.allows(step), numbers)
 
     def _answers(self) -> GateVerdict:
         answers = len(self._consensus.answered)

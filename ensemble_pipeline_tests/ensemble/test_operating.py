@@ -1,7 +1,6 @@
 """The mode in force, against a real database: by hand as a floor, by evidence, by expiry; each transition once."""
 
 import threading
-import time
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -18,7 +17,7 @@ from ensemble_pipeline.store.alerts import Alert
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.health import ModelHealth
 from ensemble_pipeline.store.world_clock import StoredClock
-from ensemble_pipeline_tests.ensemble.history import put_call, put_forecasts, table
+from ensemble_pipeline_tests.ensemble.history import put_call, put_forecasts, table, wait_until_it_waits
 from ensemble_pipeline_tests.ensemble.parts import instance_of, settings_of
 from ensemble_pipeline_tests.store.rows import HOUR, NOW
 
@@ -242,19 +241,10 @@ def test_processes_that_review_at_once_write_a_transition_once(database: Databas
     assert len(rooms[0].alerts()) == 1
 
 
-def wait_for_somebody_who_waits(database: Database) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with database.connection() as connection:
-            waiting = connection.execute("select from pg_locks where locktype = 'advisory' and not granted").fetchall()
-        if waiting:
-            return
-        time.sleep(0.005)
-    raise AssertionError("nobody waits for the lock of the modes")
-
-
 @pytest.mark.parametrize("work", ["review", "by hand"])
-def test_who_waited_while_another_put_a_mode_in_force_looks_at_the_clock_after_it(database: Database, work: str) -> None:
+def test_who_waited_while_another_put_a_mode_in_force_looks_at_the_clock_after_it(
+    database: Database, work: str
+) -> None:
     room, failed = Room(database), []
 
     def wait() -> None:
@@ -267,13 +257,13 @@ def test_who_waited_while_another_put_a_mode_in_force_looks_at_the_clock_after_i
     with database.connection() as connection:
         operating_modes.lock_modes(connection)
         waiting.start()
-        wait_for_somebody_who_waits(database)
+        wait_until_it_waits(database, waiting)
         room.later(1)
         operating_modes.append(connection, "minimal", "1 of 5 models are available", room.clock.now(), "evidence")
     waiting.join(30)
     assert failed == []
     newest = table(database, "operating_modes", "mode_id")[-1]
-    assert NOW + MINUTE == (newest["better_since"] if work == "review" else newest["since"])
+    assert newest["better_since" if work == "review" else "since"] == NOW + MINUTE
 
 
 def test_reading_the_mode_changes_nothing(room: Room) -> None:
