@@ -160,6 +160,7 @@ class Reason(StrEnum):
     NO_QUOTE = "no_quote"
     ONE_SIDED_BOOK = "one_sided_book"
     CROSSED_BOOK = "crossed_book"
+    PRICE_MOVED = "price_moved"
     EDGE = "edge"
     SIZE = "size"
     POSITION_LIMIT = "position_limit"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from ensemble_pipeline.domain import Action, GateVerdict, MemberOpinion, Quote, Reason, Route, Side
 from ensemble_pipeline.ensemble.context import BatchContext, Filling
 from ensemble_pipeline.ensemble.engine import Consensus
+from ensemble_pipeline.ensemble.late import heard_late, price_stands
 from ensemble_pipeline.ensemble.modes import Row, Step, row_of
 from ensemble_pipeline.ensemble.offers import Offer, best_offer, demanded_edge, stance
 from ensemble_pipeline.ensemble.ordering import Order, Sizer
@@ -131,6 +132,9 @@ class _Gates:
         yield GateVerdict(Reason.NO_QUOTE, bool(sides), _book(quote))
         yield GateVerdict(Reason.ONE_SIDED_BOOK, len(sides) == 2, _book(quote))
         yield GateVerdict(Reason.CROSSED_BOOK, not quote.is_crossed, _book(quote))
+        late = heard_late(self._plan, consensus)
+        if late:
+            yield price_stands(self._plan, late, quote, self._policy.cache)
         if self._plan.route is Route.PAIR:
             yield pair_agrees(consensus, quote, self._policy, self._mode)
 
@@ -273,8 +277,7 @@ def _of_consensus(consensus: Consensus | None) -> dict[str, float | None]:
 
 def _reasoning(plan: Plan, consensus: Consensus | None, reason: Reason) -> str:
     tag = TAGS.get(plan.route, "")
-    late = plan.reuse.emergency | frozenset(plan.standing.heard_in_emergency)
-    if consensus is not None and any(member.model_id in late for member in consensus.answered):
+    if consensus is not None and heard_late(plan, consensus):
         tag = EMERGENCY_TAG + tag
     if consensus is None:
         return f"{tag}{plan.route}: ended at {reason} before anyone was heard"

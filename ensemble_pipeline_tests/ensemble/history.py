@@ -129,7 +129,9 @@ __all__ = ["HOUR", "NOW", "cube", "play_history", "put_call", "put_forecasts", "
 
 def wait_until_it_waits(database: Database, worker: threading.Thread) -> None:
     """Return once a lock keeps `worker` waiting, or it has ended."""
-    waiting = "select from pg_locks join pg_database on oid = database where datname = current_database() and not granted"
+    waiting = (
+        "select from pg_locks join pg_database on oid = database where datname = current_database() and not granted"
+    )
     is_found = False
     while worker.is_alive() and not is_found:
         with database.connection() as connection:

@@ -1,4 +1,4 @@
-"""A mode put in force, and positions opened by others, while a batch is under way: nothing is bought that they forbid."""
+"""A mode put in force, and positions opened, while a batch is under way: it buys nothing that they forbid."""
 
 import asyncio
 import threading
