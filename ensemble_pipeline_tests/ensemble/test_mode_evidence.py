@@ -140,6 +140,11 @@ def test_mode_stays_at_what_the_evidence_still_calls_for() -> None:
     assert found[-1].better_since is None
 
 
+def test_wait_begins_at_the_first_better_look_and_what_returns_after_a_long_gap_is_one_level() -> None:
+    looks = [(600, Mode.NORMAL), (1200, Mode.NORMAL), (1214, Mode.NORMAL)]
+    assert [it.mode for it in play(mode_at(Mode.MINIMAL), looks)] == ["minimal", "conservative", "conservative"]
+
+
 def test_evidence_that_gets_worse_in_between_begins_the_wait_anew() -> None:
     looks = [(0, Mode.NORMAL), (14, Mode.NORMAL), (14.5, Mode.DEGRADED), (15, Mode.NORMAL), (29, Mode.NORMAL)]
     assert {it.mode for it in play(mode_at(Mode.DEGRADED), looks)} == {Mode.DEGRADED}
