@@ -1,7 +1,7 @@
 """On what paper orders are filled: the operating mode in force and the portfolio.
 
 Read when a batch is sized and once more when it is recorded: a mode may be put in force meanwhile, and other processes
-may open and close positions.
+may open and close positions. Belongs here: reading both together. Does not: what they allow (modes.py, ordering.py).
 """
 
 from dataclasses import dataclass, replace
