@@ -141,7 +141,7 @@ def test_mode_stays_at_what_the_evidence_still_calls_for() -> None:
 
 
 def test_wait_begins_at_the_first_better_look_and_what_returns_after_a_long_gap_is_one_level() -> None:
-    looks = [(600, Mode.NORMAL), (1200, Mode.NORMAL), (1214, Mode.NORMAL)]
+    looks = [(minutes, Mode.NORMAL) for minutes in (600.0, 1200.0, 1214.0)]
     assert [it.mode for it in play(mode_at(Mode.MINIMAL), looks)] == ["minimal", "conservative", "conservative"]
 
 
