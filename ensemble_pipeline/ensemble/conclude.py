@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from ensemble_pipeline.domain import Action, GateVerdict, MemberOpinion, Quote, Reason, Route, Side
 from ensemble_pipeline.ensemble.context import BatchContext, Filling
 from ensemble_pipeline.ensemble.engine import Consensus
-from ensemble_pipeline.ensemble.modes import Row, row_of
+from ensemble_pipeline.ensemble.late import heard_late, price_stands
+from ensemble_pipeline.ensemble.modes import Row, Step, row_of
 from ensemble_pipeline.ensemble.offers import Offer, best_offer, demanded_edge, stance
 from ensemble_pipeline.ensemble.ordering import Order, Sizer
 from ensemble_pipeline.ensemble.plan import Plan, answers_demanded
@@ -71,7 +72,7 @@ class _Gates:
         self._plan = plan
         self._consensus = consensus
         self._filling = filling
-        self._mode = row_of(context.operating_mode, policy.modes)
+        self._mode = row_of(filling.mode or context.operating_mode, policy.modes)
         self._sizer = Sizer(policy.sizing, self._mode, plan.trade_value_micro_usd)
         self._confidence = adjusted_confidence(consensus, policy.gates)
 
@@ -102,6 +103,8 @@ class _Gates:
 
     def _before_size(self) -> Iterator[GateVerdict]:
         consensus, quote = self._consensus, self._filling.quote
+        if self._filling.mode is not None:
+            yield self._allowed_by_mode()
         yield self._answers()
         certain = sum(member.p_yes in (0.0, 1.0) for member in consensus.answered)
         # whoever claims certainty gives no odds to bet by; among others the pool takes it for a bold guess
@@ -129,8 +132,17 @@ class _Gates:
         yield GateVerdict(Reason.NO_QUOTE, bool(sides), _book(quote))
         yield GateVerdict(Reason.ONE_SIDED_BOOK, len(sides) == 2, _book(quote))
         yield GateVerdict(Reason.CROSSED_BOOK, not quote.is_crossed, _book(quote))
+        late = heard_late(self._plan, consensus)
+        if late:
+            yield price_stands(self._plan, late, quote, self._policy.cache)
         if self._plan.route is Route.PAIR:
             yield pair_agrees(consensus, quote, self._policy, self._mode)
+
+    def _allowed_by_mode(self) -> GateVerdict:
+        """Whether the mode that was put in force while the models were asked lets it be bought."""
+        step = Step.INCREASE if self._filling.exposure.in_market else Step.OPEN
+        numbers = {"mode": self._mode.mode, "planned_in": self._context.operating_mode, "step": step}
+        return GateVerdict(Reason.MODE_MEANWHILE, self._mode.allows(step), numbers)
 
     def _answers(self) -> GateVerdict:
         answers = len(self._consensus.answered)
@@ -265,8 +277,7 @@ def _of_consensus(consensus: Consensus | None) -> dict[str, float | None]:
 
 def _reasoning(plan: Plan, consensus: Consensus | None, reason: Reason) -> str:
     tag = TAGS.get(plan.route, "")
-    late = plan.reuse.emergency | frozenset(plan.standing.heard_in_emergency)
-    if consensus is not None and any(member.model_id in late for member in consensus.answered):
+    if consensus is not None and heard_late(plan, consensus):
         tag = EMERGENCY_TAG + tag
     if consensus is None:
         return f"{tag}{plan.route}: ended at {reason} before anyone was heard"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from ensemble_pipeline.domain import EarlierAnswer, Quote, Ranking
+from ensemble_pipeline.domain import EarlierAnswer, Mode, Quote, Ranking
 from ensemble_pipeline.settings import Policy
 from ensemble_pipeline.store.budget import BudgetRefusal, DaySpend
 from ensemble_pipeline.store.calibrations import Calibration
@@ -90,10 +90,12 @@ class Standing:
 class Filling:
     """When an order would be filled, the book at that moment, and the exposure before it.
 
-    `refused` holds the calls that the ledger did not let leave.
+    `refused` holds the calls that the ledger did not let leave. `mode` is the operating mode in force by then, where it
+    was more careful than the one that the batch was planned in; ``None`` where it was not.
     """
 
     at: datetime
     quote: Quote
     exposure: Exposure
     refused: tuple[BudgetRefusal, ...] = ()
+    mode: Mode | None = None

@@ -7,10 +7,10 @@ conclude.py; here it is read and written.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from ensemble_pipeline.domain import Mode, Quote, Snapshot
+from ensemble_pipeline.domain import Action, Market, Quote, Snapshot
 from ensemble_pipeline.ensemble.asking import Questions, read_questions
 from ensemble_pipeline.ensemble.cache import Asked, Memory
 from ensemble_pipeline.ensemble.cache_evidence import read_evidence, refusals
@@ -18,11 +18,13 @@ from ensemble_pipeline.ensemble.conclude import conclude
 from ensemble_pipeline.ensemble.consult import consult
 from ensemble_pipeline.ensemble.context import BatchContext, Filling, Method, Standing
 from ensemble_pipeline.ensemble.engine import Consensus
+from ensemble_pipeline.ensemble.holdings import Holdings
 from ensemble_pipeline.ensemble.instance import Instance
 from ensemble_pipeline.ensemble.modes import row_of
 from ensemble_pipeline.ensemble.opinions import engine_of, opinion_on
 from ensemble_pipeline.ensemble.plan import Plan, Planner
 from ensemble_pipeline.ensemble.reading import read_context
+from ensemble_pipeline.ensemble.stored import read_inputs
 from ensemble_pipeline.errors import UnknownPriceError
 from ensemble_pipeline.providers.prices import worst_case_micro_usd
 from ensemble_pipeline.settings import Policy
@@ -30,6 +32,7 @@ from ensemble_pipeline.store import answer_cache, calls, decisions, markets
 from ensemble_pipeline.store.budget import market_spend, refusals_on
 from ensemble_pipeline.store.database import Connection
 from ensemble_pipeline.store.decisions import Analyses, EnsembleDecision
+from ensemble_pipeline.store.operating_modes import lock_modes
 from ensemble_pipeline.venues.base import Venue
 
 __all__ = ["Recorded", "combine", "consult", "load", "plan", "record", "size"]
@@ -116,9 +119,15 @@ def _worst_cases(instance: Instance, questions: Questions, snapshot: Snapshot, c
 def combine(instance: Instance, context: BatchContext, plans: Sequence[Plan]) -> list[Consensus | None]:
     """One consensus for each plan, from what its members answered; ``None`` where nobody did."""
     with instance.database.connection() as connection:
-        ids = [it.snapshot.snapshot_id for it in plans]
-        heard, consulted = calls.forecasts_on(connection, ids), calls.consulted_on(connection, ids)
-    engine = engine_of(instance.settings.policy, context)
+        return _opinions(connection, instance.settings.policy, context, plans)
+
+
+def _opinions(
+    connection: Connection, policy: Policy, context: BatchContext, plans: Sequence[Plan]
+) -> list[Consensus | None]:
+    ids = [it.snapshot.snapshot_id for it in plans]
+    heard, consulted = calls.forecasts_on(connection, ids), calls.consulted_on(connection, ids)
+    engine = engine_of(policy, context)
     return [
         opinion_on(engine, it, heard.get(key, []), consulted=consulted.get(key, ()))
         for it, key in zip(plans, ids, strict=True)
@@ -134,37 +143,61 @@ async def size(
 ) -> list[EnsembleDecision]:
     """Pass each plan through the remaining gates, one after the other, each on the portfolio the last one leaves.
 
-    Paper orders fill on the book as it stands after the models were heard; a market gone from the venue has no quote.
+    Paper orders fill on the book as it stands after the models were heard, and in the mode in force by then where that
+    is more careful; a market gone from the venue has no quote.
     """
     pairs = list(zip(plans, opinions, strict=True))
     wanted = [it.snapshot.market.ticker for it, heard in pairs if heard is not None and it.refusal is None]
     quotes = await venue.order_books(wanted) if wanted else {}
     now = instance.clock.now()
     with instance.database.connection() as connection:
-        modes = Mode(context.operating_mode).and_worse
-        held = decisions.portfolio(connection, instance.bankroll_micro_usd, context.now, modes)
+        held = Holdings.read(connection, instance, context, now)
         refused = refusals_on(connection, [it.snapshot.snapshot_id for it in plans])
     made = []
     for it, consensus in pairs:
         market = it.snapshot.market
         quote = quotes.get(market.ticker, Quote(now, None, None, None, None))
-        filling = Filling(now, quote, held.seen_from(market), refused.get(it.snapshot.snapshot_id, ()))
+        exposure, unpaid = held.portfolio.seen_from(market), refused.get(it.snapshot.snapshot_id, ())
+        filling = Filling(now, quote, exposure, unpaid, held.mode)
         decision = conclude(instance.settings.policy, context, it, consensus, filling)
-        if decision.stake_micro_usd:
-            held = held.after(market, decision.stake_micro_usd, decision.fee_micro_usd)
+        held = held.after(market, decision)
         made.append(decision)
     return made
 
 
 def record(instance: Instance, context: BatchContext, made: Sequence[EnsembleDecision]) -> Recorded:
-    """Record the decisions, each once; paper positions open with them."""
+    """Record the decisions, each once; paper positions open with them.
+
+    What would trade is sized anew where the mode, the cash or the positions are others by now.
+    """
+    fresh, now = [], instance.clock.now()
     with instance.database.connection() as connection:
-        saved = [decisions.save_decision(connection, decision) for decision in made]
+        # until this is written, nobody else puts a mode in force or opens positions
+        lock_modes(connection)
+        held = Holdings.read(connection, instance, context, now)
+        for decision in made:
+            market, fitting = _as_it_fits(connection, instance.settings.policy, context, decision, held)
+            decision_id = decisions.save_decision(connection, fitting)
+            if decision_id is not None:
+                held = held.after(market, fitting)
+                fresh.append((decision_id, fitting))
         others = decisions.decided_by_others(connection, context.batch_id, context.run_id)
-    fresh = [(decision_id, it) for decision_id, it in zip(saved, made, strict=True) if decision_id is not None]
     return Recorded(
         decision_ids=tuple(decision_id for decision_id, _ in fresh),
         decisions=tuple(it for _, it in fresh),
         reasons=dict(Counter(str(it.terminal_reason) for _, it in fresh)),
         already_decided=others,
     )
+
+
+def _as_it_fits(
+    connection: Connection, policy: Policy, context: BatchContext, decision: EnsembleDecision, held: Holdings
+) -> tuple[Market, EnsembleDecision]:
+    """A decision's market, and the decision; one to trade as it comes out on what is held by now."""
+    snapshot, standing, sized = read_inputs(decision.inputs)
+    filling = replace(sized, exposure=held.portfolio.seen_from(snapshot.market), mode=held.mode)
+    if decision.action is Action.SKIP or filling == sized:
+        return snapshot.market, decision
+    plan = Planner(policy, context).plan(snapshot, standing)
+    [consensus] = _opinions(connection, policy, context, [plan])
+    return snapshot.market, conclude(policy, context, plan, consensus, filling)

@@ -57,6 +57,8 @@ def wanted_mode(readings: Readings, options: ModeSettings) -> Wanted:
 
 def reviewed(present: ByEvidence, wanted: Wanted, at: datetime, options: ModeSettings) -> ByEvidence:
     """What is in force after a look at the evidence at `at`."""
+    # the clock of whoever put it in force may be ahead of ours
+    at = max(at, present.since)
     if wanted.mode.severity > present.mode.severity:
         return ByEvidence(wanted.mode, wanted.cause, at)
     if wanted.mode is present.mode:

@@ -74,9 +74,9 @@ def set_by_hand(instance: Instance, mode: Mode, cause: str, lasts: timedelta | N
         raise InputError(f"a mode cannot last {lasts}; allowed: more than 0")
     if lasts is not None and mode is Mode.NORMAL:
         raise InputError("normal ends what was set by hand at once; there is nothing in it that could expire")
-    now = instance.clock.now()
     with instance.database.connection() as connection:
         store.lock_modes(connection)
+        now = instance.clock.now()
         _end_expired(connection, store.newest(connection).get("hand"), now)
         store.append(connection, mode, cause, now, "hand", None if lasts is None else now + lasts)
         return _alerted(connection, now)
@@ -90,9 +90,10 @@ def review_mode(instance: Instance, health: Mapping[str, ModelHealth]) -> ModeIn
     """
     options = instance.settings.modes
     readings = _read(instance, health)
-    now = instance.clock.now()
     with instance.database.connection() as connection:
         store.lock_modes(connection)
+        # who waited for the lock comes after whoever held it
+        now = instance.clock.now()
         rows = store.newest(connection)
         _end_expired(connection, rows.get("hand"), now)
         known = rows.get("evidence")

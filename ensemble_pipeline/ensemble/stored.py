@@ -14,7 +14,7 @@ from ensemble_pipeline.store.health import ModelHealth
 _HEALTH = dict[str, ModelHealth]
 _ACCOUNTS = dict[str, dict[str, Account]]
 # what came to be kept later is kept where it says something: decisions from before are made again to the bit
-_KEPT_LATER = {"is_held": False, "emergency": {}, "heard_in_emergency": [], "opened_in_mode": 0}
+_KEPT_LATER = {"is_held": False, "emergency": {}, "heard_in_emergency": [], "opened_in_mode": 0, "mode": None}
 
 
 @cache
@@ -29,7 +29,7 @@ def inputs_of(snapshot: Snapshot, standing: Standing, filling: Filling) -> dict[
     return {
         "snapshot": _adapter(Snapshot).dump_python(snapshot, mode="json"),
         "standing": _telling(_adapter(Standing).dump_python(standing, mode="json")),
-        "filling": {**known, "exposure": _telling(known["exposure"])},
+        "filling": {**_telling(known), "exposure": _telling(known["exposure"])},
     }
 
 

@@ -47,6 +47,8 @@ def _lines(it: Mapping[str, Any]) -> Iterator[str]:
         yield "context not recorded: the decision is older than the keeping of contexts and inputs"
     else:
         yield _context_line(context)
+    if (mode := (it["sizing"]["filled_on"] or {}).get("mode")) is not None:
+        yield f"  by the time its order was filled the mode was {mode}"
     yield "answers"
     for answer in it["answers"]:
         yield from _answer_lines(answer, is_complete=it["is_complete"])

@@ -207,11 +207,14 @@ def analyses_of(connection: Connection, market_ids: Sequence[str], now: datetime
 
 
 def portfolio(connection: Connection, bankroll_micro_usd: int, now: datetime, modes: Sequence[str] = ()) -> Portfolio:
-    """Cash and stakes as they stand; `modes` are those whose open positions are counted besides."""
+    """Cash and stakes as they stand; `modes` are those whose open positions are counted besides.
+
+    A position was opened in the mode that its order was filled in.
+    """
     cash = connection.execute("select coalesce(sum(cash_micro_usd), 0)::bigint as flow from trade_log").fetchone()
     rows = connection.execute(
         "select p.market_id, m.event_id, sum(p.cost_micro_usd)::bigint as staked, count(*) as positions,"
-        " count(*) filter (where c.operating_mode = any(%s)) as in_modes"
+        " count(*) filter (where coalesce(d.inputs #>> '{filling,mode}', c.operating_mode) = any(%s)) as in_modes"
         " from positions p join markets m using (market_id) join decisions d using (decision_id)"
         " join decision_contexts c using (context_id) where p.closed_at is null group by 1, 2",
         [list(modes)],

@@ -1,6 +1,7 @@
 """Forecasts and resolutions put straight into the record, as consulting and settling would have left them."""
 
 import random
+import threading
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -124,3 +125,14 @@ def play_history(database: Database, days: int = 3, seed: int = 5) -> None:
 
 
 __all__ = ["HOUR", "NOW", "cube", "play_history", "put_call", "put_forecasts", "settle", "table", "windows"]
+
+
+def wait_until_it_waits(database: Database, worker: threading.Thread) -> None:
+    """Return once a lock keeps `worker` waiting, or it has ended."""
+    waiting = (
+        "select from pg_locks join pg_database on oid = database where datname = current_database() and not granted"
+    )
+    is_found = False
+    while worker.is_alive() and not is_found:
+        with database.connection() as connection:
+            is_found = connection.execute(waiting).fetchone() is not None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble_pipeline.domain import Action, GateVerdict, Quote, Reason, Route, Side, Strategy
+from ensemble_pipeline.domain import Action, GateVerdict, Mode, Quote, Reason, Route, Side, Strategy
 from ensemble_pipeline.ensemble.conclude import TAGS, adjusted_confidence, conclude
 from ensemble_pipeline.ensemble.offers import best_offer, demanded_edge
 from ensemble_pipeline.forecasting.sizing import kelly_fraction
@@ -169,6 +169,19 @@ def test_operating_mode_lowers_the_stake(mode: str, contracts: int) -> None:
     # a quarter of Kelly is $116.77, above the market's cap of $50; at 0.437052 a contract, three quarters, half and
     # a quarter of the cap buy 85.8, 57.2 and 28.6
     assert decide(mode=mode).contracts == contracts
+
+
+@given(planned=st.sampled_from(list(Mode)), later=st.sampled_from(list(Mode)), confidence=st.floats(0, 1))
+def test_mode_put_in_force_before_filling_never_buys_more_than_either(
+    planned: Mode, later: Mode, confidence: float
+) -> None:
+    stricter = later if later.severity > planned.severity else None
+    consensus = consensus_of(confidence=confidence)
+    made = conclude(policy_of(), context_of(planned), plan_of(), consensus, filling_of(mode=stricter))
+    alone = [decide(mode=mode, confidence=confidence) for mode in (planned, later)]
+    assert made.stake_micro_usd == min(it.stake_micro_usd for it in alone)
+    if stricter is Mode.SUSPENDED:
+        assert made.terminal_reason is Reason.MODE_MEANWHILE
 
 
 @pytest.mark.parametrize(("mode", "contracts"), [("normal", 114), ("conservative", 114), ("minimal", 66)])

@@ -104,6 +104,23 @@ def test_member_that_cannot_be_asked_gives_its_earlier_answer_again_with_less_co
     assert decision.terminal_reason is Reason.TRADED
 
 
+def test_old_answers_do_not_buy_what_got_cheaper_while_others_were_asked(play: Play) -> None:
+    lose(play, "openai", "xai", "local")
+    play.change(scan={"reassess_hours": 0})
+    play.scan()
+    context, plans = play.plan()
+    asyncio.run(decide.consult(play.instance, context, plans))
+    later(play, 1 / 60)
+    play.price("A-1", "0.29", "0.31")
+    opinions = decide.combine(play.instance, context, plans)
+    made = play.with_venue(lambda venue: decide.size(play.instance, venue, context, plans, opinions))
+    decide.record(play.instance, context, made)
+    # the other market is as dear as it was
+    assert [it.terminal_reason for it in made] == [Reason.PRICE_MOVED, Reason.TRADED]
+    with play.instance.database.connection() as connection:
+        assert all(isinstance(it, Replayed) and it.difference is None for it in replay_all(connection))
+
+
 def test_decision_from_such_answers_is_explained_and_made_again_to_the_bit(play: Play) -> None:
     lose(play, "openai", "xai", "local")
     decision = ask(play)

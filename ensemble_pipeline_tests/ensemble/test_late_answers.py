@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble_pipeline.domain import Action, CacheKind, EarlierAnswer, Reason, Route, Strategy, VolatilityRegime
+from ensemble_pipeline.domain import Action, CacheKind, EarlierAnswer, Quote, Reason, Route, Strategy, VolatilityRegime
 from ensemble_pipeline.ensemble.cache import Memory
 from ensemble_pipeline.ensemble.conclude import EMERGENCY_TAG, conclude
 from ensemble_pipeline.ensemble.modes import row_of
@@ -21,6 +21,7 @@ from ensemble_pipeline.store.decisions import EnsembleDecision
 from ensemble_pipeline.store.health import ModelHealth
 from ensemble_pipeline_tests.ensemble.parts import (
     answer,
+    book,
     calibration_of,
     context_of,
     filling_of,
@@ -49,8 +50,10 @@ HOUR = timedelta(hours=1)
 CONSERVATIVE, MINIMAL = (row_of(mode, ModeSettings()) for mode in ("conservative", "minimal"))
 
 
-def late(refusal: str = "", age_h: float = 5, forecast_id: int = 1) -> EarlierAnswer:
-    return EarlierAnswer(forecast_id, CacheKind.SAME, refusal, age_h * 3600, 0.0, 1.0)
+def late(
+    refusal: str = "", age_h: float = 5, forecast_id: int = 1, price_distance: float | None = 0.0
+) -> EarlierAnswer:
+    return EarlierAnswer(forecast_id, CacheKind.SAME, refusal, age_h * 3600, price_distance, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -221,3 +224,59 @@ def test_tag_says_that_an_old_answer_was_heard_and_only_then() -> None:
         assert made.reasoning.startswith(EMERGENCY_TAG) is is_tagged
     nobody = conclude(policy, context, plan, None, filling_of())
     assert not nobody.reasoning.startswith(EMERGENCY_TAG)
+
+
+def filled(quote: Quote, plan: Plan, heard: str = "ab") -> EnsembleDecision:
+    """A decision from the answers of those in `heard`, filled on `quote`."""
+    policy, context = policy_of(), context_of("conservative", calibration=calibration_of(market_weight=0.5))
+    answers = [answer(name, 0.7) for name in heard]
+    return conclude(policy, context, plan, opinion_on(engine_of(policy, context), plan, answers), filling_of(quote))
+
+
+@pytest.mark.parametrize(
+    ("bid", "ask", "moved_before", "reason"),
+    [
+        # log-odds of the mids: -0.3640 when planned, at 0.41; -0.4476 at 0.39, -0.4684 at 0.385, -0.8473 at 0.30
+        ("0.40", "0.42", 0.0, Reason.TRADED),
+        ("0.38", "0.40", 0.0, Reason.TRADED),
+        ("0.38", "0.40", 0.02, Reason.PRICE_MOVED),
+        ("0.38", "0.39", 0.0, Reason.PRICE_MOVED),
+        ("0.29", "0.31", 0.0, Reason.PRICE_MOVED),
+        ("0.44", "0.46", 0.0, Reason.PRICE_MOVED),
+        ("0.40", "0.42", None, Reason.TRADED),
+    ],
+)
+def test_old_answer_does_not_trade_on_a_price_that_moved_since_it_was_given(
+    bid: str, ask: str, moved_before: float | None, reason: Reason
+) -> None:
+    reuse = Reuse({"b": late(price_distance=moved_before)}, emergency=frozenset("b"))
+    assert filled(book(bid, ask), plan_of(reuse=reuse)).terminal_reason is reason
+
+
+def test_gate_of_the_price_tells_its_numbers_and_is_passed_only_by_those_who_heard_old_answers() -> None:
+    reuse = Reuse({"b": late(price_distance=0.02)}, emergency=frozenset("b"))
+    moved = book("0.29", "0.31")
+    made = filled(moved, plan_of(reuse=reuse))
+    assert made.gates[-1].numbers == {
+        "earlier_answers": 1,
+        "moved_before_logit": 0.02,
+        # from a mid of 0.41, at log-odds -0.363965, to 0.30, at -0.847298
+        "moved_since_logit": pytest.approx(0.483333, abs=1e-6),
+        "max_price_move_logit": 0.1,
+    }
+    usual = Reuse({"b": late(age_h=0.1)})
+    for plan, heard in ((plan_of(reuse=reuse), "ac"), (plan_of(reuse=usual), "ab"), (plan_of(), "ab")):
+        assert Reason.PRICE_MOVED not in {it.gate for it in filled(moved, plan, heard).gates}
+
+
+def test_old_answer_heard_by_a_run_that_died_does_not_trade_on_a_price_that_moved() -> None:
+    standing = replace(standing_of("a", "b"), heard=("b",), heard_in_emergency=("b",))
+    assert filled(book("0.29", "0.31"), plan_of(standing=standing)).terminal_reason is Reason.PRICE_MOVED
+
+
+def test_old_answer_to_a_market_without_a_price_does_not_trade_once_it_has_one() -> None:
+    plan = plan_of(
+        snapshot_of(book(None, None)), reuse=Reuse({"b": late(price_distance=None)}, emergency=frozenset("b"))
+    )
+    made = filled(book(), plan)
+    assert (made.terminal_reason, made.gates[-1].numbers["moved_since_logit"]) == (Reason.PRICE_MOVED, None)

@@ -140,6 +140,11 @@ def test_mode_stays_at_what_the_evidence_still_calls_for() -> None:
     assert found[-1].better_since is None
 
 
+def test_wait_begins_at_the_first_better_look_and_what_returns_after_a_long_gap_is_one_level() -> None:
+    looks = [(minutes, Mode.NORMAL) for minutes in (600.0, 1200.0, 1214.0)]
+    assert [it.mode for it in play(mode_at(Mode.MINIMAL), looks)] == ["minimal", "conservative", "conservative"]
+
+
 def test_evidence_that_gets_worse_in_between_begins_the_wait_anew() -> None:
     looks = [(0, Mode.NORMAL), (14, Mode.NORMAL), (14.5, Mode.DEGRADED), (15, Mode.NORMAL), (29, Mode.NORMAL)]
     assert {it.mode for it in play(mode_at(Mode.DEGRADED), looks)} == {Mode.DEGRADED}
@@ -172,6 +177,15 @@ def test_whatever_the_evidence_a_mode_never_softens_faster_than_one_level_a_wait
             assert after.since - before.since >= HELD
     # and it is never softer than what is called for at that look
     assert all(it.mode.severity >= called_for.severity for it, (_, called_for) in zip(found[1:], looks, strict=True))
+
+
+@given(MODES, MODES, st.floats(-60, 60))
+def test_look_by_a_clock_that_is_behind_begins_no_wait_before_the_mode(
+    before: Mode, called_for: Mode, minutes: float
+) -> None:
+    [after] = play(mode_at(before), [(minutes, called_for)])
+    assert after.since >= NOW
+    assert after.better_since is None or after.better_since >= after.since
 
 
 def test_wait_of_nothing_softens_at_the_first_better_look() -> None:

@@ -4,6 +4,7 @@ import threading
 from datetime import timedelta
 from typing import Any, Literal
 
+import psycopg
 import pytest
 
 from ensemble_pipeline.clock import SteppedClock
@@ -11,12 +12,12 @@ from ensemble_pipeline.domain import Mode
 from ensemble_pipeline.ensemble.fallback import FallbackManager
 from ensemble_pipeline.ensemble.operating import ModeInForce, mode_in_force
 from ensemble_pipeline.errors import InputError
-from ensemble_pipeline.store import alerts, worlds
+from ensemble_pipeline.store import alerts, operating_modes, worlds
 from ensemble_pipeline.store.alerts import Alert
 from ensemble_pipeline.store.database import Database
 from ensemble_pipeline.store.health import ModelHealth
 from ensemble_pipeline.store.world_clock import StoredClock
-from ensemble_pipeline_tests.ensemble.history import put_call, put_forecasts, table
+from ensemble_pipeline_tests.ensemble.history import put_call, put_forecasts, table, wait_until_it_waits
 from ensemble_pipeline_tests.ensemble.parts import instance_of, mode_of, settings_of
 from ensemble_pipeline_tests.store.rows import HOUR, NOW
 
@@ -238,6 +239,31 @@ def test_processes_that_review_at_once_write_a_transition_once(database: Databas
         thread.join()
     assert rooms[0].rows() == [("evidence", "minimal")]
     assert len(rooms[0].alerts()) == 1
+
+
+@pytest.mark.parametrize("work", ["review", "by hand"])
+def test_who_waited_while_another_put_a_mode_in_force_looks_at_the_clock_after_it(
+    database: Database, work: str
+) -> None:
+    room, failed = Room(database), []
+
+    def wait() -> None:
+        try:
+            room.review() if work == "review" else room.manager.enable_emergency_mode("degraded", "drill")
+        except psycopg.Error as error:
+            failed.append(error)
+
+    waiting = threading.Thread(target=wait)
+    with database.connection() as connection:
+        operating_modes.lock_modes(connection)
+        waiting.start()
+        wait_until_it_waits(database, waiting)
+        room.later(1)
+        operating_modes.append(connection, "minimal", "1 of 5 models are available", room.clock.now(), "evidence")
+    waiting.join(30)
+    assert failed == []
+    newest = table(database, "operating_modes", "mode_id")[-1]
+    assert newest["better_since" if work == "review" else "since"] == NOW + MINUTE
 
 
 def test_reading_the_mode_changes_nothing(room: Room) -> None:

@@ -17,6 +17,7 @@ from ensemble_pipeline.domain import (
     EarlierAnswer,
     Market,
     MarketStatus,
+    Mode,
     Quote,
     RequestReason,
     Snapshot,
@@ -112,6 +113,7 @@ FILLINGS = st.builds(
         staked_today=MONEY,
         opened_in_mode=st.integers(0, 99),
     ),
+    mode=st.sampled_from([None, *Mode]),
 )
 HEALTHS = st.dictionaries(
     TEXTS,
@@ -152,16 +154,20 @@ def test_inputs_come_back_to_the_last_digit(snapshot: Snapshot, standing: Standi
     assert json.dumps(inputs_of(*found)) == json.dumps(inputs_of(snapshot, standing, filling))
 
 
+def names(inputs: dict[str, Any]) -> set[str]:
+    return {*inputs["standing"], *inputs["filling"], *inputs["filling"]["exposure"]}
+
+
 def test_what_came_to_be_kept_later_is_written_only_where_it_says_something() -> None:
-    later = {"is_held", "emergency", "heard_in_emergency", "opened_in_mode"}
+    later = {"is_held", "emergency", "heard_in_emergency", "opened_in_mode", "mode"}
     quote = Quote(NOW, Decimal("0.40"), Decimal("0.42"), None, None)
     market = Market("v:t", "v", "t", "v:e", "e", "c", "q", "r", NOW, NOW, MarketStatus.ACTIVE)
     snapshot = Snapshot(1, market, quote, RequestReason.NEW, VolatilityRegime.CALM)
     silent = inputs_of(snapshot, Standing(0, None, 0, {}), Filling(NOW, quote, Exposure(1, 0, 0, 0, 0)))
-    assert not later & {*silent["standing"], *silent["filling"]["exposure"]}
+    assert not later & names(silent)
     held = Standing(0, None, 0, {}, is_held=True, heard_in_emergency=("a",))
-    telling = inputs_of(snapshot, held, Filling(NOW, quote, Exposure(1, 1, 0, 0, 0, 1)))
-    assert later & {*telling["standing"], *telling["filling"]["exposure"]} == later - {"emergency"}
+    telling = inputs_of(snapshot, held, Filling(NOW, quote, Exposure(1, 1, 0, 0, 0, 1), mode=Mode.MINIMAL))
+    assert later & names(telling) == later - {"emergency"}
 
 
 @given(HEALTHS)
