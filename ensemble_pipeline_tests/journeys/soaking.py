@@ -5,7 +5,7 @@ not: starting and ending the family (``living``), and which growth is too much (
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -139,7 +139,7 @@ def _descriptors(pid: int) -> int:
 
 @dataclass(frozen=True)
 class Growth:
-    """The medians of one figure over the second and over the last quarter of a soak, and the highest of all."""
+    """One figure over the second and over the last quarter of a soak, and the highest of all."""
 
     what: str
     before: float
@@ -155,38 +155,47 @@ class Growth:
         return f"| {self.what} | {self.before:.0f} | {self.after:.0f} | {self.highest:.0f} |"
 
 
-def growth(what: str, values: Sequence[float]) -> Growth:
-    """How a figure grew; the first quarter is left out, in which everything is loaded for the first time."""
+def usual(what: str, values: Sequence[float]) -> Growth:
+    """How the median of a figure grew."""
+    return _growth(what, values, statistics.median)
+
+
+def lowest(what: str, values: Sequence[float]) -> Growth:
+    """How the lowest of a figure grew: what is not given back stays when the work that took it is done."""
+    return _growth(f"{what}, lowest", values, min)
+
+
+def _growth(what: str, values: Sequence[float], of: Callable[[Sequence[float]], float]) -> Growth:
+    # not of the first quarter, in which everything is loaded for the first time
     quarter = len(values) // 4
-    before, after = (statistics.median(part) for part in (values[quarter : 2 * quarter], values[-quarter:]))
-    return Growth(what, before, after, max(values))
+    return Growth(what, of(values[quarter : 2 * quarter]), of(values[-quarter:]), max(values))
 
 
 def memory(samples: Sequence[Sample]) -> list[Growth]:
     """Resident memory of each long-lived process, in MB."""
-    return [growth(f"{name}, MB", [it.rss_mb[name] for it in samples]) for name in LONG_LIVED]
+    return [usual(f"{name}, MB", [it.rss_mb[name] for it in samples]) for name in LONG_LIVED]
 
 
 def descriptors(samples: Sequence[Sample]) -> list[Growth]:
     """Open file descriptors of each long-lived process."""
-    return [growth(f"{name}, descriptors", [it.descriptors[name] for it in samples]) for name in LONG_LIVED]
+    return [lowest(f"{name}, descriptors", [it.descriptors[name] for it in samples]) for name in LONG_LIVED]
 
 
 def load(samples: Sequence[Sample]) -> list[Growth]:
     """Connections, processes, and reservations of calls under way."""
     return [
-        growth("connections to PostgreSQL", [it.connections for it in samples]),
-        growth("processes", [it.processes for it in samples]),
-        growth("reservations held", [it.held for it in samples]),
+        lowest("connections to PostgreSQL", [it.connections for it in samples]),
+        lowest("processes", [it.processes for it in samples]),
+        lowest("reservations held", [it.held for it in samples]),
     ]
 
 
 def lags(samples: Sequence[Sample]) -> list[Growth]:
     """What waits, since when, and how far learning is behind."""
     return [
-        growth("snapshots without a decision", [it.waiting for it in samples]),
-        growth("age of the oldest of them, s", [it.waiting_s for it in samples]),
-        growth("windows behind the clock, s", [it.unlearnt_s for it in samples]),
+        lowest("snapshots without a decision", [it.waiting for it in samples]),
+        usual("age of the oldest of them, s", [it.waiting_s for it in samples]),
+        usual("windows behind the clock, s", [it.unlearnt_s for it in samples]),
     ]
 
 

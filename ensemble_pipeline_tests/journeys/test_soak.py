@@ -30,9 +30,9 @@ from ensemble_pipeline_tests.journeys.soaking import Growth, Looker, Sample
 
 MINUTES = float(os.environ.get("ENSEMBLE_SOAK_MINUTES", "30"))
 LOOK_EVERY_S = 15.0
-# all prices move every 90 seconds, and most markets are due then; learning, watching and marking come in between
-SPEED = 240.0
-MARKETS_PER_DAY = 30
+# all prices move every 45 seconds, and most markets are due then; learning, watching and marking come in between
+SPEED = 480.0
+MARKETS_PER_DAY = 50
 # towards its end a world opens no markets; that must lie beyond the soak, however long its start takes
 DAYS = int((MINUTES + 15) * 60 * SPEED / 86_400) + 6
 VARIABLES = {
@@ -153,7 +153,7 @@ def test_memory_of_every_long_lived_process_is_flat(soaked: Soaked) -> None:
 
 def test_no_connection_descriptor_or_process_is_leaked(soaked: Soaked) -> None:
     assert _grown(soaking.descriptors(soaked.samples), 0.0, 3) == []
-    assert _grown(soaking.load(soaked.samples), 0.0, 4) == []
+    assert _grown(soaking.load(soaked.samples), 0.0, 0) == []
 
 
 def test_no_lag_grows(soaked: Soaked) -> None:
@@ -167,6 +167,6 @@ def test_books_come_out_even_and_nothing_is_left_behind(soaked: Soaked) -> None:
 
 def test_decisions_went_on_at_a_high_rate_though_calls_failed(soaked: Soaked) -> None:
     first, last = soaked.samples[0], soaked.samples[-1]
-    assert last.decisions - first.decisions >= 10 * MINUTES
+    assert last.decisions - first.decisions >= 60 * MINUTES
     assert last.unanswered - first.unanswered >= 0.02 * (last.calls - first.calls) > 0
     assert last.failed_runs == 0
