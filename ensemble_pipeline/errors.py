@@ -159,6 +159,10 @@ class ProviderTimeoutError(ProviderUnavailableError):
     """No complete reply came within the provider's `timeout_s`; the provider may bill it all the same."""
 
 
+class CutShortError(ProviderTimeoutError):
+    """The decision's deadline left the call so little time that its end shows nothing about who was asked."""
+
+
 class RateLimitedError(ProviderError):
     """The provider said "slow down"; honour `retry_after_s`."""
 

@@ -19,6 +19,7 @@ from ensemble_pipeline.errors import (
     BadReplyError,
     BreakerOpenError,
     CredentialsError,
+    CutShortError,
     DeadlineError,
     FormatRefusedError,
     ModelGoneError,
@@ -58,12 +59,12 @@ class Breakers:
         self._queues: defaultdict[_Key, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._news: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
-    async def admit(self, ask: Ask, deadline: Deadline) -> Admission:
+    async def admit(self, ask: Ask, deadline: Deadline, *, may_be_followed: bool) -> Admission:
         """Wait until a call may leave; the admission goes with its report.
 
         Raises:
             BreakerOpenError: it may not; nothing is to be reported.
-            DeadlineError: it may not before the deadline; the same.
+            DeadlineError: it may not before the deadline, or before another could be asked in time; the same.
         """
         if not self._is_heeded:
             return _TRUSTED
@@ -72,7 +73,7 @@ class Breakers:
             async with _within(deadline, ask):
                 await self._queues[_key(ask)].acquire()
             try:
-                said = await self._wait(ask, deadline)
+                said = await self._wait(ask, deadline, may_be_followed=may_be_followed)
             finally:
                 self._queues[_key(ask)].release()
         if said.verdict == "open":
@@ -117,17 +118,18 @@ class Breakers:
         async with self._database.statement() as connection:
             await breakers.note_not_made(connection, ask, cause, self._now())
 
-    async def _wait(self, ask: Ask, deadline: Deadline) -> Admission:
+    async def _wait(self, ask: Ask, deadline: Deadline, *, may_be_followed: bool) -> Admission:
         """Ask again until there is more to be said than that one has to wait; one call of a model at a time does."""
         while (said := await self._ask(ask)).verdict == "wait":
-            if said.wait_s is not None and said.wait_s >= deadline.left_s():
+            wait_s = said.wait_s
+            if wait_s is not None and not deadline.has_time_to_wait(wait_s, may_be_followed=may_be_followed):
                 raise DeadlineError(
-                    f"{ask.model_id} is not asked: {ask.provider} wants {said.wait_s:.1f} s of patience, and the "
+                    f"{ask.model_id} is not asked: {ask.provider} wants {wait_s:.1f} s of patience, and the "
                     f"decision has {deadline.left_s():.1f} s left ({said.said})"
                 )
             # only this is cut off: a question under way may come back with a trial, which somebody has to end
             async with _within(deadline, ask):
-                await self._pause(ask.provider, said.wait_s)
+                await self._pause(ask.provider, wait_s)
         return said
 
     async def _pause(self, provider: str, wait_s: float | None) -> None:
@@ -217,16 +219,25 @@ def report_of(ask: Ask, trial_id: int | None, of: ModelReply | ProviderError | N
 
 
 def _outcomes(error: ProviderError) -> tuple[Outcome, Outcome]:
-    if isinstance(error, RateLimitedError):
-        return "none", "slow_down"
-    if isinstance(error, FormatRefusedError):
-        # it works, and is asked in another form next
-        return "success", "none"
-    if isinstance(error, ModelGoneError) or (isinstance(error, CredentialsError) and error.http_status == _FORBIDDEN):
+    if isinstance(error, CredentialsError) and error.http_status == _FORBIDDEN:
+        # the key is good for other models
         return "none", "shut"
-    if isinstance(error, (OutOfCreditError, CredentialsError)):
-        return "shut", "none"
-    if isinstance(error, (ProviderUnavailableError, BadReplyError)):
-        return "failure", "failure"
+    for kind, outcomes in _BY_KIND:
+        if isinstance(error, kind):
+            return outcomes
     # it works and has refused this very request; without a status it was never sent
     return "none", "none" if error.http_status is None else "failure"
+
+
+# of its provider and of its model; the first that fits counts
+_BY_KIND: tuple[tuple[type[ProviderError], tuple[Outcome, Outcome]], ...] = (
+    (RateLimitedError, ("none", "slow_down")),
+    # it works, and is asked in another form next
+    (FormatRefusedError, ("success", "none")),
+    (ModelGoneError, ("none", "shut")),
+    (OutOfCreditError, ("shut", "none")),
+    (CredentialsError, ("shut", "none")),
+    (CutShortError, ("cut_short", "cut_short")),
+    (ProviderUnavailableError, ("failure", "failure")),
+    (BadReplyError, ("failure", "failure")),
+)

@@ -148,14 +148,17 @@ class _Asking:
         asked: MemberSettings | None = member
         results: list[Outcome] = []
         while asked is not None:
-            may_be_followed = any(it.name not in consulted for it in plan.standby)
+            may_be_followed = self._stand_in(plan, consulted) is not None
             results.append(await self._ask(plan, asked, deadline, may_be_followed=may_be_followed))
             # who could not be paid makes room too, for one who may cost less
             if results[-1] not in _NO_ANSWER or not deadline.has_time_for_a_call():
                 break
-            asked = self._fallback.initiate_failover(plan.standby, consulted, self._context.health)
+            asked = self._stand_in(plan, consulted)
             consulted.extend([] if asked is None else [asked.name])
         return results
+
+    def _stand_in(self, plan: Plan, consulted: Sequence[str]) -> MemberSettings | None:
+        return self._fallback.initiate_failover(plan.standby, consulted, self._context.health)
 
     async def _cascade(self, plan: Plan, deadline: Deadline) -> list[Outcome]:
         """Ask one after the other until one more answer is not worth its price; who fails makes room for the next."""

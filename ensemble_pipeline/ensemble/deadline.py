@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager
 _SHARE_OF_A_CALL = 2 / 3
 # with less of a decision's time left no call is begun: it would be cut off, and may be billed all the same
 _LEAST_SHARE = 1 / 10
-# who was given less than this of a decision's time and came to no end shows nothing about itself
-_FAIR_SHARE = 1 / 2
+# who was given less than this of a decision's time and came to no end shows nothing about itself: it is more than one
+# call that hangs leaves
+_FAIR_SHARE = 0.4
 
 
 class Deadline:
@@ -47,6 +48,13 @@ class Deadline:
     def is_fair(self, limit_s: float) -> bool:
         """Whether a call that was given `limit_s` seconds had so many that to hang in them was its own fault."""
         return limit_s >= self._seconds * _FAIR_SHARE
+
+    def has_time_to_wait(self, seconds: float, *, may_be_followed: bool) -> bool:
+        """Whether a call may be put off for so long: where another could follow, it must keep the time of one."""
+        left_s = self.left_s()
+        if may_be_followed:
+            return seconds <= left_s * (1 - _SHARE_OF_A_CALL)
+        return seconds <= left_s - self._seconds * _LEAST_SHARE
 
     def for_a_call_s(self, *, may_be_followed: bool) -> float:
         """Seconds that one call may take: of what is left two thirds where another could follow one that hangs."""

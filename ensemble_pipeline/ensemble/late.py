@@ -22,12 +22,13 @@ def price_stands(plan: Plan, late: Set[str], quote: Quote, options: CacheSetting
     """Whether the price is still about the one at which the answers of those in `late` were given.
 
     What it had moved when the market was planned and what it has moved since are added up, as if both went the same
-    way: an answer is not to trade on a move that it does not know of. The book of `quote` has two sides.
+    way: an answer is not to trade on a move that it does not know of. Nor does one whose move is not known: a run gave
+    it, died, and is taken up in a mode that gives none. The book of `quote` has two sides.
     """
     given = {**plan.standing.emergency, **plan.reuse.given}
-    before = max((given[name].price_distance or 0.0 for name in late if name in given), default=0.0)
+    before = max((given[name].price_distance or 0.0 for name in late), default=0.0) if late <= given.keys() else None
     since = price_distance(plan.snapshot.quote.mid, quote.mid)
-    stands = since is not None and before + since < options.max_price_move_logit
+    stands = before is not None and since is not None and before + since < options.max_price_move_logit
     return GateVerdict(
         Reason.PRICE_MOVED,
         stands,

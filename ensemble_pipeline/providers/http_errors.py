@@ -52,7 +52,7 @@ _CONTENT_WORDS = re.compile(
 _KEY_WORDS = re.compile(r"\bapi[ _-]?key\b", re.IGNORECASE)
 _MODEL_WORDS = re.compile(r"\bmodels?\b|no endpoints found", re.IGNORECASE)
 # from the first "model" on alone, whatever number of them a message holds
-_BAD_MODEL_WORDS = re.compile(r"not a valid model|\A(?>.*?\bmodel\b).*\b(?:not found|not exist)", re.IGNORECASE)
+_BAD_MODEL_WORDS = re.compile(r"not a valid model|\A(?s:(?>.*?\bmodel\b).*\b(?:not found|not exist))", re.IGNORECASE)
 # "JSON mode" is what OpenAI calls json_object; llama.cpp and vLLM make a grammar of a schema
 _FORMAT_WORDS = re.compile(
     r"response[_ ]?format|json[_ ]?schema|json[_ ]?object|json mode|structured[_ -]?outputs?|\bgrammar"

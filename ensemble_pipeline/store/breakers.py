@@ -20,7 +20,7 @@ PROVIDER = ""
 """The `model_id` of a provider's own breaker."""
 
 Verdict = Literal["trusted", "trial", "wait", "open"]
-Outcome = Literal["success", "failure", "shut", "slow_down", "none"]
+Outcome = Literal["success", "failure", "shut", "slow_down", "cut_short", "none"]
 State = Literal["closed", "open", "half_open"]
 
 
@@ -60,7 +60,10 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came of a call, for the breaker of its provider and of its model; ``none`` says nothing about either."""
+    """What came of a call, for the breaker of its provider and of its model.
+
+    ``none`` and ``cut_short`` say nothing about either; after the second a breaker that was trying rests again.
+    """
 
     provider: str
     model_id: str
@@ -156,14 +159,14 @@ def all_breakers(connection: Connection) -> dict[tuple[str, str], Breaker]:
 
 
 def close_by_hand(connection: Connection, it: Breaker, cause: str, now: datetime) -> bool:
-    """Close a breaker because somebody says so; False where it is closed already."""
+    """Close a breaker because somebody says so, and end its pause; False where it was closed and had none."""
     closed = connection.execute(
         "update breakers set state = 'closed', since = %s, consecutive_failures = 0, failing_models = '{}',"
         " cause = null, open_s = null, open_until = null, slow_downs = 0, paused_until = null"
-        " where (provider, model_id) = (%s, %s) and state <> 'closed'",
+        " where (provider, model_id) = (%s, %s) and (state <> 'closed' or paused_until > clock_timestamp())",
         [now, it.provider, it.model_id],
     )
-    if closed.rowcount:
+    if it.state != "closed" and closed.rowcount:
         connection.execute(
             "insert into breaker_transitions (provider, model_id, at, from_state, to_state, cause)"
             " values (%s, %s, %s, %s, 'closed', %s)",

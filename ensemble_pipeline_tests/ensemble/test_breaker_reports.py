@@ -7,6 +7,7 @@ from ensemble_pipeline.ensemble.breakers import report_of
 from ensemble_pipeline.errors import (
     BadReplyError,
     CredentialsError,
+    CutShortError,
     FormatRefusedError,
     ModelGoneError,
     OutOfCreditError,
@@ -32,6 +33,7 @@ ASK = Ask("xai", "a", 1)
         (OutOfCreditError("top up", http_status=402), "shut", "none"),
         (ProviderUnavailableError("down", http_status=503), "failure", "failure"),
         (ProviderTimeoutError("no reply"), "failure", "failure"),
+        (CutShortError("no reply in what was left"), "cut_short", "cut_short"),
         (BadReplyError("HTML", http_status=200), "failure", "failure"),
         # one request that is refused says nothing about the other models, and one that was never sent about nobody
         (ProviderError("this prompt is refused", http_status=400), "none", "failure"),

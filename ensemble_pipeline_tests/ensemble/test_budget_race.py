@@ -153,7 +153,7 @@ def kill_and_check(rush: Rush, at: datetime, draw: random.Random) -> int:
     return len(killed)
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [2, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.timeout(1800)
 def test_runs_killed_at_random_points_let_no_eleventh_call_leave_and_no_call_go_uncounted(
     database: Database, monkeypatch: pytest.MonkeyPatch, rounds: int

@@ -91,7 +91,7 @@ def test_member_that_fails_makes_room_for_the_next(database: Database, monkeypat
 
 
 def test_member_that_hangs_leaves_the_others_their_time(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = CASCADE | {"decision_deadline_s": 1.5}
+    options = CASCADE | {"decision_deadline_s": 4.5}
     with playing(database, monkeypatch, "A-1", models=FREE, ensemble=options) as play:
         members_at(play, "0")
         play.scan()

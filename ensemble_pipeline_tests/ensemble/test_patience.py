@@ -53,6 +53,22 @@ def test_call_is_put_off_where_a_server_that_fails_says_when_to_come_back(
         assert waits_s == [WANTED_S]
 
 
+@pytest.mark.parametrize("kind", ["overloaded", "rate_limited"])
+def test_stand_in_answers_where_patience_would_take_the_time_of_the_decision(
+    database: Database, monkeypatch: pytest.MonkeyPatch, waits_s: list[float], kind: str
+) -> None:
+    options = {"max_members": 4, "exploration_share": 0, "decision_deadline_s": 20}
+    with playing(database, monkeypatch, "A-1", ensemble=options) as play:
+        play.scan()
+        context, [plan] = play.plan()
+        play.fault(plan.members[0].provider, kind, retry_after_s=16)
+        asked = asyncio.run(consult(play.instance, context, [plan]))
+        assert asked.answered == 4
+        # one who asks to slow down is asked no more than that, and one who fails is not waited for
+        assert waits_s == []
+        assert [it.name for it in plan.standby] != []
+
+
 def test_who_heeds_breakers_leaves_the_waiting_to_them(
     database: Database, monkeypatch: pytest.MonkeyPatch, waits_s: list[float]
 ) -> None:

@@ -5,7 +5,7 @@ not: starting and ending the family (``living``), and which growth is too much (
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -139,7 +139,7 @@ def _descriptors(pid: int) -> int:
 
 @dataclass(frozen=True)
 class Growth:
-    """One figure over the second and over the last quarter of a soak, and the highest of all."""
+    """The medians of one figure over the second and over the last quarter of a soak, and the highest of all."""
 
     what: str
     before: float
@@ -155,52 +155,58 @@ class Growth:
         return f"| {self.what} | {self.before:.0f} | {self.after:.0f} | {self.highest:.0f} |"
 
 
-def usual(what: str, values: Sequence[float]) -> Growth:
-    """How the median of a figure grew."""
-    return _growth(what, values, statistics.median)
-
-
-def lowest(what: str, values: Sequence[float]) -> Growth:
-    """How the lowest of a figure grew: what is not given back stays when the work that took it is done."""
-    return _growth(f"{what}, lowest", values, min)
-
-
-def _growth(what: str, values: Sequence[float], of: Callable[[Sequence[float]], float]) -> Growth:
-    # not of the first quarter, in which everything is loaded for the first time
+def growth(what: str, values: Sequence[float]) -> Growth:
+    """How a figure grew; the first quarter is left out, in which everything is loaded for the first time."""
     quarter = len(values) // 4
-    return Growth(what, of(values[quarter : 2 * quarter]), of(values[-quarter:]), max(values))
+    before, after = (statistics.median(part) for part in (values[quarter : 2 * quarter], values[-quarter:]))
+    return Growth(what, before, after, max(values))
 
 
 def memory(samples: Sequence[Sample]) -> list[Growth]:
     """Resident memory of each long-lived process, in MB."""
-    return [usual(f"{name}, MB", [it.rss_mb[name] for it in samples]) for name in LONG_LIVED]
-
-
-def descriptors(samples: Sequence[Sample]) -> list[Growth]:
-    """Open file descriptors of each long-lived process."""
-    return [lowest(f"{name}, descriptors", [it.descriptors[name] for it in samples]) for name in LONG_LIVED]
-
-
-def load(samples: Sequence[Sample]) -> list[Growth]:
-    """Connections, processes, and reservations of calls under way."""
-    return [
-        lowest("connections to PostgreSQL", [it.connections for it in samples]),
-        lowest("processes", [it.processes for it in samples]),
-        lowest("reservations held", [it.held for it in samples]),
-    ]
+    return [growth(f"{name}, MB", [it.rss_mb[name] for it in samples]) for name in LONG_LIVED]
 
 
 def lags(samples: Sequence[Sample]) -> list[Growth]:
     """What waits, since when, and how far learning is behind."""
     return [
-        lowest("snapshots without a decision", [it.waiting for it in samples]),
-        usual("age of the oldest of them, s", [it.waiting_s for it in samples]),
-        usual("windows behind the clock, s", [it.unlearnt_s for it in samples]),
+        growth("snapshots without a decision", [it.waiting for it in samples]),
+        growth("age of the oldest of them, s", [it.waiting_s for it in samples]),
+        growth("windows behind the clock, s", [it.unlearnt_s for it in samples]),
     ]
 
 
-def summary(samples: Sequence[Sample]) -> str:
-    """What a soak came to, as the table that docs/operations.md holds."""
+@dataclass(frozen=True)
+class Kept:
+    """The lowest of a count over the second quarter of a soak, and once all work has ended: what leaked stays."""
+
+    what: str
+    before: int
+    at_rest: int
+
+    def row(self) -> str:
+        """A row of the summary."""
+        return f"| {self.what} | {self.before} | {self.at_rest} |"
+
+
+def kept(samples: Sequence[Sample], at_rest: Sequence[Sample]) -> list[Kept]:
+    """Descriptors of each long-lived process, processes, connections, and reservations."""
+    quarter = len(samples) // 4
+    before = _counted(samples[quarter : 2 * quarter])
+    return [Kept(what, before[what], count) for what, count in _counted(at_rest).items()]
+
+
+def _counted(samples: Sequence[Sample]) -> dict[str, int]:
+    descriptors = {f"{name}, descriptors": min(it.descriptors[name] for it in samples) for name in LONG_LIVED}
+    return descriptors | {
+        "processes": min(it.processes for it in samples),
+        "connections to PostgreSQL": min(it.connections for it in samples),
+        "reservations held": min(it.held for it in samples),
+    }
+
+
+def summary(samples: Sequence[Sample], at_rest: Sequence[Sample]) -> str:
+    """What a soak came to, as the tables that docs/operations.md holds."""
     first, last = samples[0], samples[-1]
     minutes = (last.at_s - first.at_s) / 60
     done = {name: getattr(last, name) - getattr(first, name) for name in ("decisions", "calls", "unanswered", "runs")}
@@ -210,6 +216,8 @@ def summary(samples: Sequence[Sample]) -> str:
         f" failed, {done['runs']} runs of which {last.failed_runs - first.failed_runs} failed;"
         f" database {first.database_mb:.0f} to {last.database_mb:.0f} MB"
     )
-    rows = (*memory(samples), *descriptors(samples), *load(samples), *lags(samples))
-    head = ["| | 2nd quarter | last quarter | highest |", "|---|---|---|---|"]
-    return "\n".join([counted, "", *head, *(it.row() for it in rows)])
+    grown = ["| median | 2nd quarter | last quarter | highest |", "|---|---|---|---|"]
+    grown += [it.row() for it in (*memory(samples), *lags(samples))]
+    left = ["| lowest | 2nd quarter | all work ended |", "|---|---|---|"]
+    left += [it.row() for it in kept(samples, at_rest)]
+    return "\n".join([counted, "", *grown, "", *left])

@@ -209,11 +209,49 @@ def test_wait_beyond_a_rest_opens_the_breaker_where_it_is_seen_and_ended_by_hand
     talk: Talk, wait_s: float, rest_s: int
 ) -> None:
     talk.tell("slow_down", wait_s=wait_s)
+    # to a call that was under way
+    talk.tell("success")
     with talk.database.connection() as connection:
         it = breakers.all_breakers(connection)["xai", "a"]
         assert (it.state, it.cause, it.open_until) == ("open", "it broke", NOW + timedelta(seconds=rest_s))
         assert breakers.close_by_hand(connection, it, "they said so", talk.now)
+    assert talk.ask().verdict == "trusted"
+
+
+def test_pause_of_a_closed_breaker_is_ended_by_hand_too(talk: Talk) -> None:
+    talk.tell("slow_down", wait_s=50.0)
+    with talk.database.connection() as connection:
+        it = breakers.all_breakers(connection)["xai", "a"]
+        assert it.state == "closed"
+        assert breakers.close_by_hand(connection, it, "they said so", talk.now)
+        assert not breakers.close_by_hand(connection, it, "they said so", talk.now)
     assert talk.ask().verdict == "trial"
+    assert talk.transitions() == []
+
+
+def test_own_pauses_open_no_breaker_whose_rest_is_shorter(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.RULES", replace(RULES, open_s=0.5))
+    talk.tell("slow_down")
+    assert talk.state() == "closed"
+
+
+def test_try_that_is_cut_short_rests_again_as_long_and_says_nothing_else(talk: Talk) -> None:
+    talk.tell("cut_short")
+    assert talk.state() == "closed"
+    for _ in range(3):
+        talk.tell("failure")
+    talk.now += MINUTE
+    talk.tell("cut_short", trial=talk.ask())
+    talk.now += MINUTE - timedelta(seconds=1)
+    assert talk.ask().verdict == "open"
+    talk.now += timedelta(seconds=1)
+    assert talk.ask().verdict == "trial"
+    changes = [
+        ("a", "closed", "open"),
+        *[("a", "open", "half_open"), ("a", "half_open", "open")],
+        ("a", "open", "half_open"),
+    ]
+    assert talk.transitions() == changes
 
 
 def test_wait_that_comes_with_failures_is_the_rest_of_the_breaker_they_open(talk: Talk) -> None:

@@ -7,9 +7,10 @@ from ensemble_pipeline.store.migrations.versions import v0014_breakers
 revision = "0017"
 down_revision = "0016"
 
-# As in 0014, but for waits that a provider asks for. An answer that was under way ends no pause; of a burst the longest
-# wait holds; one longer than a breaker's first rest opens it, where it is seen and can be ended by hand; none is longer
-# than the rest for what only a person can mend; and one that comes with a failure counts once the breaker opens.
+# As in 0014, but for waits that a provider asks for, and for calls that were cut short. An answer that was under way
+# ends no pause; of a burst the longest wait holds; one longer than a breaker's first rest opens it, where it is seen
+# and can be ended by hand; none is longer than the rest for what only a person can mend; and one that comes with a
+# failure counts once the breaker opens. `cut_short` says nothing, but who was trying after a rest rests again as long.
 REPORT = """
 create or replace function breaker_report(
     p_provider text, p_model text, p_trial bigint, p_of_provider text, p_of_model text, p_cause text,
@@ -33,6 +34,20 @@ begin
         if outcome = 'none' then
             continue;
         end if;
+        if outcome = 'cut_short' then
+            if it.state = 'half_open' then
+                update breakers b set state = 'open', open_until = p_now + make_interval(secs => it.open_s),
+                    since = p_now, cause = p_cause where (b.provider, b.model_id) = (it.provider, it.model_id);
+                insert into breaker_transitions (provider, model_id, at, from_state, to_state, cause)
+                    values (it.provider, it.model_id, p_now, 'half_open', 'open', p_cause);
+            end if;
+            continue;
+        end if;
+        if outcome = 'success' and it.state = 'open' and it.paused_until > clock_timestamp() then
+            update breakers b set succeeded_at = greatest(b.succeeded_at, p_now)
+                where (b.provider, b.model_id) = (it.provider, it.model_id);
+            continue;
+        end if;
         if outcome = 'success' then
             update breakers b set state = 'closed', consecutive_failures = 0, failing_models = '{}', cause = null,
                 open_s = null, open_until = null,
@@ -53,7 +68,7 @@ begin
             update breakers b set slow_downs = it.slow_downs, cause = p_cause,
                 paused_until = greatest(b.paused_until, clock_timestamp() + make_interval(secs => rest_s))
                 where (b.provider, b.model_id) = (it.provider, it.model_id);
-            is_tripped := (it.slow_downs >= p_failures and not is_burst) or rest_s > p_open_s;
+            is_tripped := (it.slow_downs >= p_failures and not is_burst) or coalesce(asked_s > p_open_s, false);
         else
             it.consecutive_failures := it.consecutive_failures + 1;
             if not p_model = any(it.failing_models) then
