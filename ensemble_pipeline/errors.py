@@ -25,6 +25,7 @@
     ├── ProviderError              a provider's call failed; `is_retryable` says whether asking again can help
     │   ├── ProviderUnavailableError   network failure, timeout, 5xx, overloaded
     │   │   └── ProviderTimeoutError   no complete reply within the provider's `timeout_s`
+    │   │       └── CutShortError      nor in what little time the decision's deadline left
     │   ├── RateLimitedError           429 "slow down"; `retry_after_s` where the provider said so
     │   ├── OutOfCreditError           the account is empty or capped: asking again cannot help
     │   ├── CredentialsError           the key is missing or wrong

@@ -34,7 +34,7 @@ LOOK_EVERY_S = 15.0
 AT_REST_S = 30.0
 # all prices move every 45 seconds, and most markets are due then; learning, watching and marking come in between
 SPEED = 480.0
-MARKETS_PER_DAY = 50
+MARKETS_PER_DAY = 40
 # towards its end a world opens no markets; that must lie beyond the soak, however long its start takes
 DAYS = int((MINUTES + 15) * 60 * SPEED / 86_400) + 6
 VARIABLES = {
