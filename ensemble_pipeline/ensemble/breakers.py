@@ -8,8 +8,7 @@ import asyncio
 import contextlib
 import math
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -70,7 +69,7 @@ class Breakers:
             return _TRUSTED
         said = await self._ask(ask)
         if said.verdict == "wait":
-            async with _within(deadline, ask):
+            async with deadline.bounds(ask.model_id, _UNKNOWN):
                 await self._queues[_key(ask)].acquire()
             try:
                 said = await self._wait(ask, deadline, may_be_followed=may_be_followed)
@@ -101,7 +100,7 @@ class Breakers:
             return
         async with self._database.statement() as connection:
             await breakers.report(connection, report, now, self._rules)
-        if {report.of_provider, report.of_model} - _UNTROUBLED:
+        if report.tells_of_trouble:
             # the next answer of any of its models is news again
             _forget(self._vouched, ask.provider)
         elif report.of_model == "success":
@@ -128,7 +127,7 @@ class Breakers:
                     f"decision has {deadline.left_s():.1f} s left ({said.said})"
                 )
             # only this is cut off: a question under way may come back with a trial, which somebody has to end
-            async with _within(deadline, ask):
+            async with deadline.bounds(ask.model_id, _UNKNOWN):
                 await self._pause(ask.provider, wait_s)
         return said
 
@@ -151,7 +150,7 @@ class Breakers:
 
     def _is_worth_telling(self, report: Report, now: datetime) -> bool:
         """A success among successes changes nothing, but for its being the last one known."""
-        if report.trial_id is not None or {report.of_provider, report.of_model} - _UNTROUBLED:
+        if report.trial_id is not None or report.tells_of_trouble:
             return True
         vouched = self._vouched.get((report.provider, report.model_id))
         return report.of_model == "success" and (vouched is None or now - vouched >= self._rules.trusted / 3)
@@ -168,18 +167,7 @@ class Breakers:
 
 _TRUSTED = Admission("trusted")
 _UNHEARD = Admission("wait")
-_UNTROUBLED = frozenset({"success", "none"})
-
-
-@asynccontextmanager
-async def _within(deadline: Deadline, ask: Ask) -> AsyncIterator[None]:
-    try:
-        async with deadline.bounds():
-            yield
-    except TimeoutError:
-        raise DeadlineError(
-            f"{ask.model_id} is not asked: calls to it that are under way had no outcome before the deadline"
-        ) from None
+_UNKNOWN = "calls to it that are under way had no outcome before the deadline"
 
 
 def _forget(known: dict[_Key, T], provider: str) -> None:

@@ -102,13 +102,8 @@ class Caller:
             return "failed"
 
     async def _ask_until_answered(self, question: Question, number: int, attempts: int) -> Outcome:
-        def is_worth_another(error: Exception) -> bool | float:
-            if not _can_help(error, question):
-                return False
-            return self._patience_s(error) or True
-
         async for attempt in stamina.retry_context(
-            on=is_worth_another,
+            on=lambda error: self._when_to_ask_again(error, question),
             attempts=attempts,
             timeout=None,
             wait_initial=0.1,
@@ -120,11 +115,17 @@ class Caller:
                 reply = await self._attempt(question, number)
         return "answered" if reply.answer is not None else "failed"
 
-    def _patience_s(self, error: Exception) -> float:
-        """How long the provider wants to be left alone, where its breaker does not see to that."""
-        if not isinstance(error, ProviderError) or self._breakers.keeps_back(error):
-            return 0.0
-        return error.retry_after_s or 0.0
+    def _when_to_ask_again(self, error: Exception, question: Question) -> bool | float:
+        """Whether to, or after how many seconds, where the provider says so and its breaker does not see to that.
+
+        Not after a time-out: another can answer in the time that is left, and it may be billed.
+        """
+        if not isinstance(error, ProviderError) or isinstance(error, ProviderTimeoutError) or not error.is_retryable:
+            return False
+        wait_s = error.retry_after_s or 0.0
+        if not question.deadline.has_time_to_wait(wait_s, may_be_followed=question.may_be_followed):
+            return False
+        return self._breakers.keeps_back(error) or wait_s or True
 
     async def _attempt(self, question: Question, number: int) -> ModelReply:
         async with AsyncExitStack() as held:
@@ -187,14 +188,10 @@ class Caller:
             await self._formats.note_reply(self._database, self._manager.format_key(member), of)
 
     async def _take_turn(self, question: Question, held: AsyncExitStack) -> None:
-        try:
-            async with question.deadline.bounds():
-                await held.enter_async_context(self._manager.turn(question.member))
-        except TimeoutError:
-            raise DeadlineError(
-                f"{question.member.name} is not asked: {question.member.provider} was busy until the deadline of the "
-                "decision"
-            ) from None
+        member = question.member
+        why = f"{member.provider} was busy until the deadline of the decision"
+        async with question.deadline.bounds(member.name, why):
+            await held.enter_async_context(self._manager.turn(member))
 
     async def _reserve(self, question: Question, number: int) -> Call:
         member, snapshot = question.member, question.plan.snapshot
@@ -222,14 +219,6 @@ class Caller:
 
     def _now(self) -> datetime:
         return self._instance.clock.now()
-
-
-def _can_help(error: Exception, question: Question) -> bool:
-    """Whether to ask again. Not after a time-out: another can answer in the time that is left, and it may be billed."""
-    if not isinstance(error, ProviderError) or isinstance(error, ProviderTimeoutError):
-        return False
-    wait_s = error.retry_after_s or 0.0
-    return error.is_retryable and question.deadline.has_time_to_wait(wait_s, may_be_followed=question.may_be_followed)
 
 
 def _cut_off(member: MemberSettings, limit_s: float, *, is_fair: bool) -> ProviderTimeoutError:

@@ -154,7 +154,8 @@ class _Asking:
             if results[-1] not in _NO_ANSWER or not deadline.has_time_for_a_call():
                 break
             asked = self._stand_in(plan, consulted)
-            consulted.extend([] if asked is None else [asked.name])
+            if asked is not None:
+                consulted.append(asked.name)
         return results
 
     def _stand_in(self, plan: Plan, consulted: Sequence[str]) -> MemberSettings | None:
@@ -163,16 +164,16 @@ class _Asking:
     async def _cascade(self, plan: Plan, deadline: Deadline) -> list[Outcome]:
         """Ask one after the other until one more answer is not worth its price; who fails makes room for the next."""
         results: list[Outcome] = []
-        names = {member.name for member in plan.cascade_order}
-        last = plan.cascade_order[-1:]
-        for member in plan.cascade_order:
+        order = plan.cascade_order
+        names = {member.name for member in order}
+        for member in order:
             async with self._database.connection() as connection:
                 answers = await calls.answers_on(connection, plan.snapshot.snapshot_id)
             heard = [answer for answer in answers if answer.model_id in names]
             is_enough = len(heard) >= len(plan.chosen) or not deadline.has_time_for_a_call()
             if is_enough or not self._engine.is_worth_asking(member.name, question_of(plan), heard):
                 break
-            results.append(await self._ask(plan, member, deadline, may_be_followed=member not in last))
+            results.append(await self._ask(plan, member, deadline, may_be_followed=member is not order[-1]))
         return results
 
     async def _ask(self, plan: Plan, member: MemberSettings, deadline: Deadline, *, may_be_followed: bool) -> Outcome:

@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from ensemble_pipeline.errors import DeadlineError
+
 # who stands in for a call that hangs needs time too
 _SHARE_OF_A_CALL = 2 / 3
 # with less of a decision's time left no call is begun: it would be cut off, and may be billed all the same
@@ -61,15 +63,18 @@ class Deadline:
         return self.left_s() * (_SHARE_OF_A_CALL if may_be_followed else 1.0)
 
     @asynccontextmanager
-    async def bounds(self) -> AsyncIterator[None]:
+    async def bounds(self, model_id: str, why: str) -> AsyncIterator[None]:
         """Give up the block when the time is over, also where it begins to count meanwhile.
 
         Raises:
-            TimeoutError: it is over.
+            DeadlineError: it is over; the model is not asked, for the reason `why`.
         """
-        async with asyncio.timeout_at(self._ends_at) as limit:
-            self._waiting.add(limit)
-            try:
-                yield
-            finally:
-                self._waiting.discard(limit)
+        try:
+            async with asyncio.timeout_at(self._ends_at) as limit:
+                self._waiting.add(limit)
+                try:
+                    yield
+                finally:
+                    self._waiting.discard(limit)
+        except TimeoutError:
+            raise DeadlineError(f"{model_id} is not asked: {why}") from None

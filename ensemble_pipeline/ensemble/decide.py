@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from ensemble_pipeline.domain import Action, Market, Quote, Snapshot
+from ensemble_pipeline.domain import Action, Quote, Snapshot
 from ensemble_pipeline.ensemble.asking import Questions, read_questions
 from ensemble_pipeline.ensemble.cache import Asked, Memory
 from ensemble_pipeline.ensemble.cache_evidence import read_evidence, refusals
@@ -176,10 +176,10 @@ def record(instance: Instance, context: BatchContext, made: Sequence[EnsembleDec
         lock_modes(connection)
         held = Holdings.read(connection, instance, context, now)
         for decision in made:
-            market, fitting = _as_it_fits(connection, instance.settings.policy, context, decision, held)
+            fitting, held_then = _as_it_fits(connection, instance.settings.policy, context, decision, held)
             decision_id = decisions.save_decision(connection, fitting)
             if decision_id is not None:
-                held = held.after(market, fitting)
+                held = held_then
                 fresh.append((decision_id, fitting))
         others = decisions.decided_by_others(connection, context.batch_id, context.run_id)
     return Recorded(
@@ -192,12 +192,15 @@ def record(instance: Instance, context: BatchContext, made: Sequence[EnsembleDec
 
 def _as_it_fits(
     connection: Connection, policy: Policy, context: BatchContext, decision: EnsembleDecision, held: Holdings
-) -> tuple[Market, EnsembleDecision]:
-    """A decision's market, and the decision; one to trade as it comes out on what is held by now."""
+) -> tuple[EnsembleDecision, Holdings]:
+    """The decision, one to trade as it comes out on what is held by now, and what is held once it is filled."""
+    if decision.action is Action.SKIP:
+        return decision, held
     snapshot, standing, sized = read_inputs(decision.inputs)
     filling = replace(sized, exposure=held.portfolio.seen_from(snapshot.market), mode=held.mode)
-    if decision.action is Action.SKIP or filling == sized:
-        return snapshot.market, decision
+    if filling == sized:
+        return decision, held.after(snapshot.market, decision)
     plan = Planner(policy, context).plan(snapshot, standing)
     [consensus] = _opinions(connection, policy, context, [plan])
-    return snapshot.market, conclude(policy, context, plan, consensus, filling)
+    fitting = conclude(policy, context, plan, consensus, filling)
+    return fitting, held.after(snapshot.market, fitting)

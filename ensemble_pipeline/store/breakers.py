@@ -73,6 +73,11 @@ class Report:
     cause: str = ""
     wait_s: float | None = None
 
+    @property
+    def tells_of_trouble(self) -> bool:
+        """Whether it says more of either than that it answered."""
+        return not {self.of_provider, self.of_model} <= {"success", "none"}
+
 
 @dataclass(frozen=True, slots=True)
 class Breaker:

@@ -20,7 +20,7 @@ create or replace function breaker_report(
 declare
     it breakers%rowtype;
     outcome text;
-    is_burst boolean;
+    is_paused boolean;
     is_tripped boolean;
     rest_s double precision;
     -- `least` alone would make a wait of what nobody asked for
@@ -34,6 +34,7 @@ begin
         if outcome = 'none' then
             continue;
         end if;
+        is_paused := coalesce(it.paused_until > clock_timestamp(), false);
         if outcome = 'cut_short' then
             if it.state = 'half_open' then
                 update breakers b set state = 'open', open_until = p_now + make_interval(secs => it.open_s),
@@ -43,7 +44,7 @@ begin
             end if;
             continue;
         end if;
-        if outcome = 'success' and it.state = 'open' and it.paused_until > clock_timestamp() then
+        if outcome = 'success' and it.state = 'open' and is_paused then
             update breakers b set succeeded_at = greatest(b.succeeded_at, p_now)
                 where (b.provider, b.model_id) = (it.provider, it.model_id);
             continue;
@@ -51,8 +52,8 @@ begin
         if outcome = 'success' then
             update breakers b set state = 'closed', consecutive_failures = 0, failing_models = '{}', cause = null,
                 open_s = null, open_until = null,
-                slow_downs = case when b.paused_until > clock_timestamp() then b.slow_downs else 0 end,
-                paused_until = case when b.paused_until > clock_timestamp() then b.paused_until end,
+                slow_downs = case when is_paused then b.slow_downs else 0 end,
+                paused_until = case when is_paused then b.paused_until end,
                 succeeded_at = greatest(b.succeeded_at, p_now),
                 since = case b.state when 'closed' then b.since else p_now end
                 where (b.provider, b.model_id) = (it.provider, it.model_id);
@@ -62,13 +63,13 @@ begin
             continue;
         end if;
         if outcome = 'slow_down' then
-            is_burst := coalesce(it.paused_until > clock_timestamp(), false);
-            it.slow_downs := it.slow_downs + case when is_burst then 0 else 1 end;
-            rest_s := coalesce(asked_s, case when is_burst then 0 else least(power(2, it.slow_downs - 1), 60) end);
+            -- what comes while a pause stands is of the same burst
+            it.slow_downs := it.slow_downs + case when is_paused then 0 else 1 end;
+            rest_s := coalesce(asked_s, case when is_paused then 0 else least(power(2, it.slow_downs - 1), 60) end);
             update breakers b set slow_downs = it.slow_downs, cause = p_cause,
                 paused_until = greatest(b.paused_until, clock_timestamp() + make_interval(secs => rest_s))
                 where (b.provider, b.model_id) = (it.provider, it.model_id);
-            is_tripped := (it.slow_downs >= p_failures and not is_burst) or coalesce(asked_s > p_open_s, false);
+            is_tripped := (it.slow_downs >= p_failures and not is_paused) or coalesce(asked_s > p_open_s, false);
         else
             it.consecutive_failures := it.consecutive_failures + 1;
             if not p_model = any(it.failing_models) then
